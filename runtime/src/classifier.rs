@@ -1,0 +1,513 @@
+//! Open a model, classify text.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, ErrorCode};
+use crate::executor::Executor;
+use crate::format::padded;
+use crate::kernels::{self, Kernels};
+use crate::model::Model;
+use crate::observation::ObservedInputs;
+use crate::workers::Workers;
+use crate::workspace::Workspace;
+use crate::{embedding, encoder, head};
+
+/// What to do with a text that has more tokens than the model takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Truncation {
+    /// Cut it on the right, of a pair the longer text first, and say so in the result.
+    #[default]
+    Truncate,
+    /// Return [`ErrorCode::TextTooLong`].
+    Refuse,
+}
+
+/// How a [`Classifier`] works and which categories it returns.
+#[derive(Clone, Debug)]
+pub struct Options {
+    threads: usize,
+    truncation: Truncation,
+    max_results: usize,
+    score_threshold: f32,
+    allowed: Vec<String>,
+    denied: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            truncation: Truncation::default(),
+            max_results: usize::MAX,
+            score_threshold: f32::NEG_INFINITY,
+            allowed: Vec::new(),
+            denied: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// One thread, truncation, all categories.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Threads that work on a call, the caller's included. The results do not depend on it.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// What to do with long texts.
+    #[must_use]
+    pub fn truncation(mut self, truncation: Truncation) -> Self {
+        self.truncation = truncation;
+        self
+    }
+
+    /// At most this many categories, the best ones.
+    #[must_use]
+    pub fn max_results(mut self, count: usize) -> Self {
+        self.max_results = count;
+        self
+    }
+
+    /// Only categories with at least this score.
+    #[must_use]
+    pub fn score_threshold(mut self, score: f32) -> Self {
+        self.score_threshold = score;
+        self
+    }
+
+    /// Only these labels. Excludes [`Options::deny_labels`].
+    #[must_use]
+    pub fn allow_labels<L: Into<String>>(mut self, labels: impl IntoIterator<Item = L>) -> Self {
+        self.allowed = labels.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// All labels but these. Excludes [`Options::allow_labels`].
+    #[must_use]
+    pub fn deny_labels<L: Into<String>>(mut self, labels: impl IntoIterator<Item = L>) -> Self {
+        self.denied = labels.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+/// A text, or a pair of texts, to classify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Input<'a> {
+    first: &'a str,
+    second: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for Input<'a> {
+    fn from(text: &'a str) -> Self {
+        Self {
+            first: text,
+            second: None,
+        }
+    }
+}
+
+impl<'a> From<(&'a str, &'a str)> for Input<'a> {
+    fn from((first, second): (&'a str, &'a str)) -> Self {
+        Self {
+            first,
+            second: Some(second),
+        }
+    }
+}
+
+/// One label of the model and how well it fits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Category<'a> {
+    /// The label's place among the model's labels.
+    pub index: usize,
+    /// The label's name.
+    pub label: &'a str,
+    /// A probability; of a regression model, the logit.
+    pub score: f32,
+}
+
+/// What the model says of one text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Classification<'a> {
+    categories: Vec<Category<'a>>,
+    logits: Vec<f32>,
+    tokens: usize,
+    truncated: bool,
+}
+
+impl<'a> Classification<'a> {
+    /// The categories that the options let through, the best first.
+    pub fn categories(&self) -> &[Category<'a>] {
+        &self.categories
+    }
+
+    /// The model's raw answer, `[labels]`, whatever the options.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// Tokens that the model saw, special tokens included.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Whether the text was cut to what the model takes.
+    pub fn truncated(&self) -> bool {
+        self.truncated
+    }
+}
+
+/// A model ready to classify. It may be used from many threads at once.
+pub struct Classifier {
+    model: Model,
+    kernels: &'static Kernels,
+    workers: Workers,
+    truncation: Truncation,
+    max_results: usize,
+    score_threshold: f32,
+    /// The labels that may be returned, by index.
+    returned: Vec<usize>,
+    /// Those that no call uses now.
+    workspaces: Mutex<Vec<Workspace>>,
+}
+
+impl std::fmt::Debug for Classifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Classifier")
+            .field("shape", self.model.shape())
+            .field("kernels", &self.kernels.name)
+            .field("threads", &self.workers.threads())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tokens after which a batch is computed: enough rows for the widest tiles, and few enough for
+/// their activations to stay in the second-level cache.
+const TOKENS_PER_RUN: usize = 256;
+
+/// Threads that a pool may have: a bound on what a wrong option can ask for.
+const MAX_THREADS: usize = 1024;
+
+impl Classifier {
+    /// Maps a `.filbert` file, with the default options.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(path, &Options::default())
+    }
+
+    /// Maps a `.filbert` file.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`], and [`ErrorCode::InvalidArgument`] for options that the model
+    /// or this machine cannot serve.
+    pub fn open_with(path: impl AsRef<Path>, options: &Options) -> Result<Self, Error> {
+        Self::new(Model::open(path)?, options)
+    }
+
+    /// Copies a `.filbert` file's bytes.
+    ///
+    /// # Errors
+    /// Those of [`Model::from_bytes`], and [`ErrorCode::InvalidArgument`].
+    pub fn from_bytes(bytes: impl AsRef<[u8]>, options: &Options) -> Result<Self, Error> {
+        Self::new(Model::from_bytes(bytes)?, options)
+    }
+
+    /// Uses a model that is open.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidArgument`].
+    pub fn new(model: Model, options: &Options) -> Result<Self, Error> {
+        let invalid = |message: String| Error::new(ErrorCode::InvalidArgument, message);
+        if !(1..=MAX_THREADS).contains(&options.threads) {
+            return Err(invalid(format!(
+                "threads: expected 1 to {MAX_THREADS}, found {}",
+                options.threads
+            )));
+        }
+        if options.max_results == 0 {
+            return Err(invalid("max results: expected at least 1, found 0".into()));
+        }
+        if options.score_threshold.is_nan() {
+            return Err(invalid(
+                "score threshold: expected a number, found NaN".into(),
+            ));
+        }
+        let returned = select_labels(&model, options)?;
+        let workers = Workers::new(options.threads).map_err(|error| {
+            invalid(format!(
+                "threads: {} cannot be started: {error}",
+                options.threads
+            ))
+        })?;
+        Ok(Self {
+            kernels: kernels::select()?,
+            workers,
+            truncation: options.truncation,
+            max_results: options.max_results,
+            score_threshold: options.score_threshold,
+            returned,
+            workspaces: Mutex::new(Vec::new()),
+            model,
+        })
+    }
+
+    /// The model's shape, labels and sections.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The model, which is no longer classified with.
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+
+    /// The kernel set in use, such as `avx512vnni`.
+    pub fn kernels(&self) -> &'static str {
+        self.kernels.name
+    }
+
+    /// Classifies one text.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TextTooLong`], if the options refuse long texts.
+    pub fn classify(&self, text: &str) -> Result<Classification<'_>, Error> {
+        self.classify_one(text.into())
+    }
+
+    /// Classifies a pair of texts, such as a premise and a hypothesis.
+    ///
+    /// # Errors
+    /// As for [`Classifier::classify`].
+    pub fn classify_pair(&self, first: &str, second: &str) -> Result<Classification<'_>, Error> {
+        self.classify_one((first, second).into())
+    }
+
+    fn classify_one(&self, input: Input<'_>) -> Result<Classification<'_>, Error> {
+        let mut results = self.classify_batch(&[input])?;
+        Ok(results.pop().expect("one input has one result"))
+    }
+
+    /// Classifies many texts together, without padding. Each has the result that it would have
+    /// alone, to the bit.
+    ///
+    /// # Errors
+    /// As for [`Classifier::classify`]; the first text that fails ends the batch.
+    pub fn classify_batch(&self, inputs: &[Input<'_>]) -> Result<Vec<Classification<'_>>, Error> {
+        let mut workspace = self.take_workspace();
+        let mut results = Vec::with_capacity(inputs.len());
+        let outcome = self.classify_into(inputs, &mut workspace, &mut results);
+        self.workspaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(workspace);
+        outcome.map(|()| results)
+    }
+
+    fn take_workspace(&self) -> Workspace {
+        let free = self
+            .workspaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        free.unwrap_or_else(|| {
+            let mut workspace = Workspace::default();
+            workspace
+                .attention
+                .resize_with(self.workers.threads(), Default::default);
+            workspace
+        })
+    }
+
+    fn classify_into<'a>(
+        &'a self,
+        inputs: &[Input<'_>],
+        workspace: &mut Workspace,
+        results: &mut Vec<Classification<'a>>,
+    ) -> Result<(), Error> {
+        let limit = self.model.shape().max_tokens as usize;
+        let tokenizer = self.model.tokenizer();
+        let labels = self.model.shape().labels as usize;
+        let mut next = 0;
+        while next < inputs.len() {
+            let first = results.len();
+            workspace.encoding.ids.clear();
+            workspace.encoding.token_types.clear();
+            workspace.boundaries.clear();
+            workspace.boundaries.push(0);
+            while next < inputs.len() && workspace.encoding.ids.len() < TOKENS_PER_RUN {
+                let input = inputs[next];
+                let encoded = tokenizer.encode(
+                    input.first,
+                    input.second,
+                    limit,
+                    &mut workspace.encoding,
+                    &mut workspace.scratch,
+                );
+                let truncated = encoded.untruncated_tokens > encoded.tokens;
+                if truncated && self.truncation == Truncation::Refuse {
+                    return Err(Error::new(
+                        ErrorCode::TextTooLong,
+                        format!(
+                            "text {next}: has {} tokens, the model takes {limit}; shorten it or let it be truncated",
+                            encoded.untruncated_tokens
+                        ),
+                    ));
+                }
+                workspace.boundaries.push(workspace.encoding.ids.len());
+                results.push(Classification {
+                    categories: Vec::new(),
+                    logits: Vec::new(),
+                    tokens: encoded.tokens,
+                    truncated,
+                });
+                next += 1;
+            }
+            self.run(workspace);
+            let texts = results.len() - first;
+            let rows = workspace
+                .logits
+                .first(texts * padded(labels))
+                .chunks_exact(padded(labels));
+            for (result, row) in results[first..].iter_mut().zip(rows) {
+                result.logits = row[..labels].to_vec();
+                result.categories = self.categorize(&result.logits);
+            }
+        }
+        Ok(())
+    }
+
+    /// From the tokens in the workspace to the logits in it.
+    fn run(&self, workspace: &mut Workspace) {
+        let executor = Executor {
+            kernels: self.kernels,
+            workers: &self.workers,
+        };
+        workspace.scales.clear();
+        workspace
+            .scales
+            .resize(workspace.encoding.ids.len(), Default::default());
+        embedding::embed(executor, &self.model, workspace);
+        encoder::encode(executor, &self.model, workspace);
+        head::compute_logits(executor, &self.model, workspace);
+    }
+
+    fn categorize(&self, logits: &[f32]) -> Vec<Category<'_>> {
+        let mut scores = logits.to_vec();
+        head::score(self.kernels, self.model.problem(), &mut scores);
+        let labels: Vec<_> = self.model.labels().collect();
+        let mut categories: Vec<_> = self
+            .returned
+            .iter()
+            .map(|&index| Category {
+                index,
+                label: labels[index],
+                score: scores[index],
+            })
+            .filter(|category| category.score >= self.score_threshold)
+            .collect();
+        // Stable, so that of equal scores the lower index comes first.
+        categories.sort_by(|a, b| b.score.total_cmp(&a.score));
+        categories.truncate(self.max_results);
+        categories
+    }
+
+    /// The token ids and token types of a text or pair as the model sees it.
+    pub fn tokenize(&self, input: Input<'_>) -> (Vec<u32>, Vec<u8>) {
+        let mut workspace = self.take_workspace();
+        workspace.encoding.ids.clear();
+        workspace.encoding.token_types.clear();
+        self.model.tokenizer().encode(
+            input.first,
+            input.second,
+            self.model.shape().max_tokens as usize,
+            &mut workspace.encoding,
+            &mut workspace.scratch,
+        );
+        (workspace.encoding.ids, workspace.encoding.token_types)
+    }
+
+    /// Classifies texts and returns what the inputs of every product were on the way.
+    ///
+    /// # Errors
+    /// As for [`Classifier::classify`].
+    #[doc(hidden)]
+    pub fn observe(&self, inputs: &[Input<'_>]) -> Result<ObservedInputs, Error> {
+        let mut workspace = self.take_workspace();
+        let layers = self.model.shape().layers as usize;
+        workspace.observed = Some(ObservedInputs::new(layers));
+        self.classify_into(inputs, &mut workspace, &mut Vec::new())?;
+        Ok(workspace.observed.unwrap_or_default())
+    }
+
+    /// Recomputes the logits of the texts that travel in the file and compares their bits;
+    /// returns how many texts there are.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SelfTest`], with the text and the logits that differ.
+    pub fn self_test(&self) -> Result<usize, Error> {
+        let mut count = 0;
+        for case in self.model.self_test_cases() {
+            let input = Input {
+                first: case.first,
+                second: case.second,
+            };
+            let logits = self.classify_one(input)?.logits;
+            let same = logits
+                .iter()
+                .zip(case.logits)
+                .all(|(a, b)| a.to_bits() == b.to_bits());
+            if !same {
+                return Err(Error::new(
+                    ErrorCode::SelfTest,
+                    format!(
+                        "self-test, text {count}: the {} kernels give {logits:?}, the file states {:?}; verify the file, and report a defect if it is whole",
+                        self.kernels.name, case.logits
+                    ),
+                ));
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+/// The indices of the labels that may be returned.
+fn select_labels(model: &Model, options: &Options) -> Result<Vec<usize>, Error> {
+    let invalid = |message: String| Error::new(ErrorCode::InvalidArgument, message);
+    if !options.allowed.is_empty() && !options.denied.is_empty() {
+        return Err(invalid(
+            "labels: expected an allow list or a deny list, found both".into(),
+        ));
+    }
+    let named = |label: &str| {
+        options
+            .allowed
+            .iter()
+            .chain(&options.denied)
+            .any(|name| name == label)
+    };
+    for name in options.allowed.iter().chain(&options.denied) {
+        if !model.labels().any(|label| label == name) {
+            let known: Vec<_> = model.labels().collect();
+            return Err(invalid(format!(
+                "label {name:?}: the model has no such label; it has {}",
+                known.join(", ")
+            )));
+        }
+    }
+    let wanted = options.denied.is_empty();
+    Ok(model
+        .labels()
+        .enumerate()
+        .filter(|(_, label)| (options.allowed.is_empty() && wanted) || named(label) == wanted)
+        .map(|(index, _)| index)
+        .collect())
+}

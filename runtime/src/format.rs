@@ -1,0 +1,714 @@
+//! The words of a `.filbert` file: its records, constants and layout arithmetic.
+//!
+//! The only definitions that the reader ([`crate::model`]) and the writer (the converter)
+//! share; `docs/format.md` is the same in prose. Everything is little-endian. Records hold
+//! only integers, floats and bytes, so any bytes of the right length are a valid record;
+//! what they may say is checked in `model`.
+
+use bytemuck::{Pod, Zeroable};
+
+#[cfg(target_endian = "big")]
+compile_error!("a .filbert file is little-endian and used where it lies: this target is not");
+
+/// First eight bytes of every file: a byte outside ASCII, the name, and the line endings that
+/// a transfer in text mode would alter.
+pub const MAGIC: [u8; 8] = *b"\x89FLB\r\n\x1a\n";
+/// A reader refuses a file whose major version is newer than this.
+pub const MAJOR_VERSION: u16 = 1;
+/// Newer minor versions only add what an older reader may ignore.
+pub const MINOR_VERSION: u16 = 0;
+/// Bits of [`Header::required_features`] that this reader understands.
+pub const KNOWN_FEATURES: u32 = 0;
+
+/// Sections begin at multiples of this many bytes: the largest page size in use on phones.
+pub const SECTION_ALIGN: u64 = 16 * 1024;
+/// Tensors, and the arrays inside sections, begin at multiples of this many bytes.
+pub const DATA_ALIGN: u64 = 64;
+
+/// Output columns of one weight panel.
+pub const PANEL: usize = 16;
+/// Consecutive inputs of one column that lie side by side in a block.
+pub const BLOCK: usize = 4;
+
+/// Rounds up to a multiple of `align`, or `None` where the result has no `u64`.
+pub const fn align_up(n: u64, align: u64) -> Option<u64> {
+    n.checked_next_multiple_of(align)
+}
+
+/// Width of a row of `columns` values, padded to whole panels.
+pub const fn padded(columns: usize) -> usize {
+    columns.next_multiple_of(PANEL)
+}
+
+/// The first 64 bytes of a file.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Header {
+    /// [`MAGIC`].
+    pub magic: [u8; 8],
+    /// [`MAJOR_VERSION`].
+    pub major: u16,
+    /// [`MINOR_VERSION`].
+    pub minor: u16,
+    /// Features that a reader must understand; see [`KNOWN_FEATURES`].
+    pub required_features: u32,
+    /// Length of the whole file in bytes.
+    pub file_length: u64,
+    /// Number of [`Section`] records; they follow the header directly.
+    pub section_count: u32,
+    /// CRC-32 of the header, with this field zero, and of the section table.
+    pub checksum: u32,
+    /// Zero.
+    pub reserved: [u8; 32],
+}
+
+/// One entry of the section table.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Section {
+    /// A [`SectionKind`].
+    pub kind: u32,
+    /// CRC-32 (ISO-HDLC, as in zlib and PNG) of the section's bytes.
+    pub checksum: u32,
+    /// From the start of the file, a multiple of [`SECTION_ALIGN`].
+    pub offset: u64,
+    /// In bytes, without the padding that follows.
+    pub length: u64,
+    /// Zero.
+    pub reserved: u64,
+}
+
+/// What a section holds. A file has each kind once, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum SectionKind {
+    /// One [`Shape`].
+    Shape = 1,
+    /// [`Tensor`] records.
+    Tensors = 2,
+    /// [`Labels`], then offsets and text.
+    Labels = 3,
+    /// [`Vocabulary`], then its arrays.
+    Vocabulary = 4,
+    /// [`SelfTest`], then its arrays.
+    SelfTest = 5,
+    /// JSON that the runtime never reads: where the model came from.
+    Provenance = 6,
+    /// JSON that the runtime never reads: what int8 cost; empty when not measured.
+    Accuracy = 7,
+    /// The tensors' bytes.
+    Weights = 8,
+}
+
+impl SectionKind {
+    /// Every kind, in file order.
+    pub const ALL: [Self; 8] = [
+        Self::Shape,
+        Self::Tensors,
+        Self::Labels,
+        Self::Vocabulary,
+        Self::SelfTest,
+        Self::Provenance,
+        Self::Accuracy,
+        Self::Weights,
+    ];
+
+    /// The name that messages and `filbert inspect` use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shape => "shape",
+            Self::Tensors => "tensors",
+            Self::Labels => "labels",
+            Self::Vocabulary => "vocabulary",
+            Self::SelfTest => "selftest",
+            Self::Provenance => "provenance",
+            Self::Accuracy => "accuracy",
+            Self::Weights => "weights",
+        }
+    }
+}
+
+/// The model's dimensions and the choices that its arithmetic depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Shape {
+    /// Encoder layers.
+    pub layers: u32,
+    /// Width of the residual stream.
+    pub hidden: u32,
+    /// Attention heads.
+    pub heads: u32,
+    /// Columns of one head: `hidden / heads`.
+    pub head_size: u32,
+    /// Width of the feed-forward layer.
+    pub intermediate: u32,
+    /// Rows of the word embedding.
+    pub vocabulary: u32,
+    /// Rows of the position embedding.
+    pub positions: u32,
+    /// Rows of the token type embedding; 0 for DistilBERT, which has none.
+    pub token_types: u32,
+    /// Number of labels, hence of logits.
+    pub labels: u32,
+    /// Longest sequence in tokens, special tokens included; at most `positions`.
+    pub max_tokens: u32,
+    /// An [`Activation`]: of the feed-forward layer.
+    pub activation: u32,
+    /// An [`Activation`]: between the head's two products.
+    pub head_activation: u32,
+    /// A [`Problem`]: how logits become scores.
+    pub problem: u32,
+    /// Added to the variance in every layer norm.
+    pub layer_norm_eps: f32,
+    /// Zero.
+    pub reserved: [u32; 2],
+}
+
+/// An elementwise function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Activation {
+    /// `x Φ(x)`, the erf form (arXiv 1606.08415).
+    Gelu = 1,
+    /// The tanh form of GELU: `gelu_new` and `gelu_pytorch_tanh`.
+    GeluTanh = 2,
+    /// `max(x, 0)`.
+    Relu = 3,
+    /// Hyperbolic tangent: BERT's pooler.
+    Tanh = 4,
+}
+
+impl Activation {
+    /// The activation with this number in a file.
+    pub const fn from_u32(n: u32) -> Option<Self> {
+        match n {
+            1 => Some(Self::Gelu),
+            2 => Some(Self::GeluTanh),
+            3 => Some(Self::Relu),
+            4 => Some(Self::Tanh),
+            _ => None,
+        }
+    }
+}
+
+/// How logits become scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Problem {
+    /// One label is right: softmax.
+    SingleLabel = 1,
+    /// Any number of labels is right: a sigmoid each.
+    MultiLabel = 2,
+    /// The logits are the answer.
+    Regression = 3,
+}
+
+impl Problem {
+    /// The problem type with this number in a file.
+    pub const fn from_u32(n: u32) -> Option<Self> {
+        match n {
+            1 => Some(Self::SingleLabel),
+            2 => Some(Self::MultiLabel),
+            3 => Some(Self::Regression),
+            _ => None,
+        }
+    }
+}
+
+/// One entry of the tensor table. The shape implies the whole table, record by record: see
+/// [`tensor_table`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Tensor {
+    /// A [`TensorKind`].
+    pub kind: u32,
+    /// The encoder layer, or 0 outside the encoder.
+    pub layer: u32,
+    /// A [`DataType`].
+    pub data_type: u32,
+    /// How many of `dims` count; the others are 1.
+    pub rank: u32,
+    /// Dimensions, outermost first.
+    pub dims: [u32; 4],
+    /// From the start of the weights section, a multiple of [`DATA_ALIGN`].
+    pub offset: u64,
+    /// In bytes.
+    pub length: u64,
+}
+
+/// What a tensor's values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum DataType {
+    /// Signed bytes in [-127, 127].
+    I8 = 1,
+    /// IEEE 754 binary32.
+    F32 = 2,
+    /// [`Columns`] records.
+    Columns = 3,
+    /// Signed 16-bit integers.
+    I16 = 4,
+}
+
+/// What a tensor is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum TensorKind {
+    /// Word embedding, a row a token id.
+    WordRows = 1,
+    /// A scale for each row of the word embedding.
+    WordScales = 2,
+    /// Position embedding, a row a position. Every text meets the same few rows, so their
+    /// errors do not average out: 16 bits.
+    PositionRows = 3,
+    /// A scale for each row of the position embedding.
+    PositionScales = 4,
+    /// Token type embedding; absent where the shape has no token types.
+    TokenTypeRows = 5,
+    /// A scale for each row of the token type embedding.
+    TokenTypeScales = 6,
+    /// The embedding's layer norm: its weight (row 0), its bias (row 1), and the balance of the
+    /// products that read its output (row 2).
+    ///
+    /// A balance is a factor for each input of a product, by which the input is multiplied
+    /// before it is quantized and the weights were divided before they were: it moves the
+    /// burden of a wide input to weights that can bear it (arXiv 2211.10438).
+    EmbeddingNorm = 7,
+    /// Query, key and value as one product: all heads of the query, then the key, then the
+    /// value, each head padded to whole panels.
+    QueryKeyValue = 16,
+    /// [`Columns`] of `QueryKeyValue`.
+    QueryKeyValueColumns = 17,
+    /// The projection of the attention's context; its inputs are padded by head.
+    AttentionOutput = 18,
+    /// [`Columns`] of `AttentionOutput`.
+    AttentionOutputColumns = 19,
+    /// Layer norm after attention, as `EmbeddingNorm`.
+    AttentionNorm = 20,
+    /// First product of the feed-forward layer.
+    FeedForwardIn = 21,
+    /// [`Columns`] of `FeedForwardIn`.
+    FeedForwardInColumns = 22,
+    /// Balance of `FeedForwardOut`.
+    FeedForwardBalance = 23,
+    /// Second product of the feed-forward layer.
+    FeedForwardOut = 24,
+    /// [`Columns`] of `FeedForwardOut`.
+    FeedForwardOutColumns = 25,
+    /// Layer norm after the feed-forward layer, as `EmbeddingNorm`.
+    FeedForwardNorm = 26,
+    /// First product of the head: BERT's pooler, DistilBERT's `pre_classifier`.
+    HeadDense = 32,
+    /// [`Columns`] of `HeadDense`.
+    HeadDenseColumns = 33,
+    /// Second product of the head, one column a label.
+    Classifier = 34,
+    /// [`Columns`] of `Classifier`.
+    ClassifierColumns = 35,
+}
+
+/// What a panel's 16 columns need beside their weights. The sums make an unsigned, asymmetric
+/// activation cost one multiplication a row: `Σ (q - zp) w = Σ q w - zp Σ w`.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Columns {
+    /// A column's weight scale; 0 for padding.
+    pub scale: [f32; PANEL],
+    /// The sum of a column's int8 weights.
+    pub sum: [i32; PANEL],
+    /// A column's bias.
+    pub bias: [f32; PANEL],
+}
+
+/// The dimensions of one product's weights: `[inputs, outputs]`, both as the kernels see them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinearShape {
+    /// Values of an input row, padded ones included.
+    pub inputs: usize,
+    /// Columns, padded ones included: a multiple of [`PANEL`].
+    pub outputs: usize,
+}
+
+impl LinearShape {
+    /// Panels of 16 columns.
+    pub const fn panels(self) -> usize {
+        self.outputs.div_ceil(PANEL)
+    }
+
+    /// Blocks of 4 inputs by 16 columns in one panel.
+    pub const fn blocks(self) -> usize {
+        self.inputs.div_ceil(BLOCK)
+    }
+
+    /// Bytes of one panel.
+    pub const fn panel_bytes(self) -> usize {
+        self.blocks() * BLOCK * PANEL
+    }
+
+    /// Where the weight of `input` and `output` lies.
+    pub const fn index(self, input: usize, output: usize) -> usize {
+        (output / PANEL) * self.panel_bytes()
+            + (input / BLOCK) * BLOCK * PANEL
+            + (output % PANEL) * BLOCK
+            + input % BLOCK
+    }
+}
+
+impl Shape {
+    /// Width of one head in the workspace: padded so that a head begins a panel.
+    pub const fn head_stride(&self) -> usize {
+        padded(self.head_size as usize)
+    }
+
+    /// Width of all heads together.
+    pub const fn attention_width(&self) -> usize {
+        self.heads as usize * self.head_stride()
+    }
+
+    /// The shape of each product, in the order in which a layer runs them.
+    pub const fn query_key_value(&self) -> LinearShape {
+        LinearShape {
+            inputs: self.hidden as usize,
+            outputs: 3 * self.attention_width(),
+        }
+    }
+
+    /// See [`TensorKind::AttentionOutput`].
+    pub const fn attention_output(&self) -> LinearShape {
+        LinearShape {
+            inputs: self.attention_width(),
+            outputs: padded(self.hidden as usize),
+        }
+    }
+
+    /// See [`TensorKind::FeedForwardIn`].
+    pub const fn feed_forward_in(&self) -> LinearShape {
+        LinearShape {
+            inputs: self.hidden as usize,
+            outputs: padded(self.intermediate as usize),
+        }
+    }
+
+    /// See [`TensorKind::FeedForwardOut`].
+    pub const fn feed_forward_out(&self) -> LinearShape {
+        LinearShape {
+            inputs: self.intermediate as usize,
+            outputs: padded(self.hidden as usize),
+        }
+    }
+
+    /// See [`TensorKind::HeadDense`].
+    pub const fn head_dense(&self) -> LinearShape {
+        LinearShape {
+            inputs: self.hidden as usize,
+            outputs: padded(self.hidden as usize),
+        }
+    }
+
+    /// See [`TensorKind::Classifier`].
+    pub const fn classifier(&self) -> LinearShape {
+        LinearShape {
+            inputs: self.hidden as usize,
+            outputs: padded(self.labels as usize),
+        }
+    }
+}
+
+/// Upper bounds of a shape's dimensions, so that no product of two of them, nor a sum of
+/// products of bytes, overflows. Far above any published model of the family.
+pub mod limits {
+    /// Encoder layers.
+    pub const LAYERS: u32 = 256;
+    /// Width of the residual stream.
+    pub const HIDDEN: u32 = 16_384;
+    /// Width of the feed-forward layer. `65,536 · 255 · 127 < 2^31`: sums of products fit.
+    pub const INTERMEDIATE: u32 = 65_536;
+    /// Rows of the word embedding.
+    pub const VOCABULARY: u32 = 1 << 24;
+    /// Rows of the position embedding.
+    pub const POSITIONS: u32 = 65_536;
+    /// Rows of the token type embedding.
+    pub const TOKEN_TYPES: u32 = 256;
+    /// Labels.
+    pub const LABELS: u32 = 65_536;
+}
+
+/// The tensor table that a shape implies, in file order, and the length of the weights section.
+///
+/// `None` if a size has no `u64`. The shape's dimensions are within [`limits`].
+pub fn tensor_table(shape: &Shape) -> Option<(Vec<Tensor>, u64)> {
+    let mut table = TableBuilder::default();
+    let hidden = padded(shape.hidden as usize);
+    let embeddings = [
+        (
+            TensorKind::WordRows,
+            TensorKind::WordScales,
+            DataType::I8,
+            shape.vocabulary,
+        ),
+        (
+            TensorKind::PositionRows,
+            TensorKind::PositionScales,
+            DataType::I16,
+            shape.positions,
+        ),
+        (
+            TensorKind::TokenTypeRows,
+            TensorKind::TokenTypeScales,
+            DataType::I16,
+            shape.token_types,
+        ),
+    ];
+    for (rows, scales, data_type, count) in embeddings {
+        if count > 0 {
+            table.push(rows, 0, data_type, &[count as usize, hidden])?;
+            table.push(scales, 0, DataType::F32, &[count as usize])?;
+        }
+    }
+    table.push(TensorKind::EmbeddingNorm, 0, DataType::F32, &[3, hidden])?;
+    for layer in 0..shape.layers {
+        use TensorKind as K;
+        table.push_linear(
+            K::QueryKeyValue,
+            K::QueryKeyValueColumns,
+            layer,
+            shape.query_key_value(),
+        )?;
+        table.push_linear(
+            K::AttentionOutput,
+            K::AttentionOutputColumns,
+            layer,
+            shape.attention_output(),
+        )?;
+        table.push(K::AttentionNorm, layer, DataType::F32, &[3, hidden])?;
+        table.push_linear(
+            K::FeedForwardIn,
+            K::FeedForwardInColumns,
+            layer,
+            shape.feed_forward_in(),
+        )?;
+        let intermediate = padded(shape.intermediate as usize);
+        table.push(K::FeedForwardBalance, layer, DataType::F32, &[intermediate])?;
+        table.push_linear(
+            K::FeedForwardOut,
+            K::FeedForwardOutColumns,
+            layer,
+            shape.feed_forward_out(),
+        )?;
+        table.push(K::FeedForwardNorm, layer, DataType::F32, &[3, hidden])?;
+    }
+    use TensorKind as K;
+    table.push_linear(K::HeadDense, K::HeadDenseColumns, 0, shape.head_dense())?;
+    table.push_linear(K::Classifier, K::ClassifierColumns, 0, shape.classifier())?;
+    Some((table.tensors, table.end))
+}
+
+#[derive(Default)]
+struct TableBuilder {
+    tensors: Vec<Tensor>,
+    end: u64,
+}
+
+impl TableBuilder {
+    fn push(
+        &mut self,
+        kind: TensorKind,
+        layer: u32,
+        data_type: DataType,
+        dims: &[usize],
+    ) -> Option<()> {
+        let element = match data_type {
+            DataType::I8 => 1,
+            DataType::I16 => 2,
+            DataType::F32 => 4,
+            DataType::Columns => size_of::<Columns>() as u64,
+        };
+        let mut record = Tensor {
+            kind: kind as u32,
+            layer,
+            data_type: data_type as u32,
+            rank: dims.len() as u32,
+            dims: [1; 4],
+            offset: align_up(self.end, DATA_ALIGN)?,
+            length: element,
+        };
+        for (to, &from) in record.dims.iter_mut().zip(dims) {
+            *to = u32::try_from(from).ok()?;
+            record.length = record.length.checked_mul(from as u64)?;
+        }
+        self.end = record.offset.checked_add(record.length)?;
+        self.tensors.push(record);
+        Some(())
+    }
+
+    fn push_linear(
+        &mut self,
+        weights: TensorKind,
+        columns: TensorKind,
+        layer: u32,
+        shape: LinearShape,
+    ) -> Option<()> {
+        self.push(
+            weights,
+            layer,
+            DataType::I8,
+            &[shape.panels(), shape.blocks(), PANEL, BLOCK],
+        )?;
+        self.push(columns, layer, DataType::Columns, &[shape.panels()])
+    }
+}
+
+/// Head of the labels section. `u32` offsets `[count + 1]` into the text follow, then the
+/// labels' UTF-8 text without separators.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Labels {
+    /// Number of labels; equals [`Shape::labels`].
+    pub count: u32,
+    /// Bytes of text.
+    pub text_length: u32,
+}
+
+/// Head of the self-test section. [`SelfTestCase`] records `[count]` follow, then the logits'
+/// bits as `f32` `[count, labels]`, then the UTF-8 text.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct SelfTest {
+    /// Number of cases, at least 1.
+    pub count: u32,
+    /// Bytes of text.
+    pub text_length: u32,
+}
+
+/// One text of the self-test, or a pair of texts.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct SelfTestCase {
+    /// Where the first text begins in the section's text.
+    pub first_offset: u32,
+    /// Its bytes.
+    pub first_length: u32,
+    /// Where the second text begins.
+    pub second_offset: u32,
+    /// Its bytes, or [`NO_TEXT`] where the case is a single text.
+    pub second_length: u32,
+}
+
+/// Stands in [`SelfTestCase::second_length`] for "no second text".
+pub const NO_TEXT: u32 = u32::MAX;
+
+// The vocabulary section.
+
+/// Head of the vocabulary section. Without gaps follow
+///
+/// 1. `u32` offsets `[tokens + 1]` into the tokens' text,
+/// 2. `u32` slots `[1 << slot_bits]`: the hash table, see [`token_slot`],
+/// 3. [`AddedToken`] `[added_raw + added_normalized]`,
+/// 4. the tokens' UTF-8 text, `token_text` bytes, in the order of their ids,
+/// 5. the prefix of pieces that continue a word, `prefix_text` bytes,
+/// 6. the added tokens' UTF-8 text, `added_text` bytes.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Vocabulary {
+    /// Number of tokens; their ids are their positions. At most [`Shape::vocabulary`].
+    pub tokens: u32,
+    /// Bytes of the tokens' text.
+    pub token_text: u32,
+    /// Binary logarithm of the number of slots; from 1 to 26.
+    pub slot_bits: u32,
+    /// Added tokens that are looked for in the text as it was given.
+    pub added_raw: u32,
+    /// Added tokens that are looked for in the normalized text.
+    pub added_normalized: u32,
+    /// Bytes of the prefix.
+    pub prefix_text: u32,
+    /// Bytes of the added tokens' text.
+    pub added_text: u32,
+    /// Length in bytes of the longest token that a lookup need try, prefix included.
+    pub longest_token: u32,
+    /// A word of more characters than this is unknown.
+    pub max_word_chars: u32,
+    /// Id of the token that stands for an unknown word.
+    pub unknown: u32,
+    /// Id of the token before the first text (`[CLS]`).
+    pub classification: u32,
+    /// Id of the token after each text (`[SEP]`).
+    pub separator: u32,
+    /// Of [`normalizer`].
+    pub flags: u32,
+    /// Zero.
+    pub reserved: [u32; 3],
+}
+
+/// Bits of [`Vocabulary::flags`]: the steps of the normalizer, in the order in which it takes
+/// them.
+pub mod normalizer {
+    /// Removes control characters, and makes whitespace a space.
+    pub const CLEAN_TEXT: u32 = 1 << 0;
+    /// Puts a space on both sides of an ideograph.
+    pub const SPACE_IDEOGRAPHS: u32 = 1 << 1;
+    /// Decomposes canonically (NFD) and removes nonspacing marks.
+    pub const STRIP_ACCENTS: u32 = 1 << 2;
+    /// Makes letters lowercase.
+    pub const LOWERCASE: u32 = 1 << 3;
+    /// All of them.
+    pub const ALL: u32 = CLEAN_TEXT | SPACE_IDEOGRAPHS | STRIP_ACCENTS | LOWERCASE;
+}
+
+/// A token that is found in the text before words are. Records lie in the ascending order of
+/// their text's bytes, those for the raw text first.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct AddedToken {
+    /// Its id.
+    pub id: u32,
+    /// Where its text begins in the added tokens' text.
+    pub offset: u32,
+    /// Bytes of its text: 1 to [`LONGEST_TOKEN`].
+    pub length: u32,
+    /// Of [`added_token`].
+    pub flags: u32,
+}
+
+/// Bits of [`AddedToken::flags`].
+pub mod added_token {
+    /// Counts only where no word character is beside it.
+    pub const SINGLE_WORD: u32 = 1 << 0;
+    /// Takes the whitespace before it.
+    pub const STRIP_LEFT: u32 = 1 << 1;
+    /// Takes the whitespace after it.
+    pub const STRIP_RIGHT: u32 = 1 << 2;
+    /// All of them.
+    pub const ALL: u32 = SINGLE_WORD | STRIP_LEFT | STRIP_RIGHT;
+}
+
+/// Upper bound of [`Vocabulary::longest_token`] and [`AddedToken::length`], which bounds the
+/// time that a hostile table can cost.
+pub const LONGEST_TOKEN: u32 = 512;
+/// Stands in a slot without a token. So the ids of tokens stay below `2^24 - 1`.
+pub const EMPTY_SLOT: u32 = u32::MAX;
+/// A token lies at most this many slots after its home, less one.
+pub const MAX_PROBES: u32 = 64;
+
+/// FNV-1a's 32-bit offset basis: the hash of no bytes.
+pub const TOKEN_HASH_BASIS: u32 = 0x811C_9DC5;
+
+/// FNV-1a (32 bits), one byte further. A token's hash is that of its whole text, so that of a
+/// continuation goes on from the hash of the prefix.
+#[inline]
+pub const fn token_hash(hash: u32, byte: u8) -> u32 {
+    (hash ^ byte as u32).wrapping_mul(0x0100_0193)
+}
+
+/// The slot where the search for a token with this hash begins; it goes on to the next slot,
+/// and from the last to the first. `slot_bits` is from 1 to 31.
+#[inline]
+pub const fn home_slot(hash: u32, slot_bits: u32) -> u32 {
+    hash.wrapping_mul(0x9E37_79B1) >> (32 - slot_bits)
+}
+
+/// What a slot holds for a token: the low byte of its hash above the 24 bits of its id.
+#[inline]
+pub const fn token_slot(hash: u32, id: u32) -> u32 {
+    hash << 24 | id
+}

@@ -1,0 +1,57 @@
+//! From each text's first token to its logits, and from logits to scores.
+
+use crate::executor::Executor;
+use crate::format::{Problem, padded};
+use crate::kernels::Kernels;
+use crate::kernels::matrix::{Matrix, MatrixMut};
+use crate::kernels::rows::RowOperation;
+use crate::linear;
+use crate::model::Model;
+use crate::workspace::Workspace;
+
+/// Writes the logits to the workspace, `[texts, padded labels]`.
+pub(crate) fn compute_logits(executor: Executor<'_>, model: &Model, workspace: &mut Workspace) {
+    let hidden = padded(model.shape().hidden as usize);
+    let labels = padded(model.shape().labels as usize);
+    let scales = &mut workspace.scales;
+    let rows = scales.len();
+    let quantized = workspace.quantized.first(rows * hidden);
+    let wide = workspace.wide.first(rows * hidden);
+    linear::multiply(
+        executor,
+        model.head_dense(),
+        Matrix::new(quantized, hidden),
+        scales,
+        MatrixMut::new(wide, hidden),
+    );
+    executor.for_each_row_block(
+        MatrixMut::new(wide, hidden),
+        MatrixMut::new(quantized, hidden),
+        scales,
+        |kernels, block| {
+            kernels.run_rows(RowOperation::Activate {
+                values: block.values,
+                activation: model.head_activation(),
+                balance: None,
+                out: block.out,
+                scales: block.scales,
+            });
+        },
+    );
+    linear::multiply(
+        executor,
+        model.classifier(),
+        Matrix::new(quantized, hidden),
+        scales,
+        MatrixMut::new(workspace.logits.first(rows * labels), labels),
+    );
+}
+
+/// Turns logits into scores, in place.
+pub(crate) fn score(kernels: &Kernels, problem: Problem, values: &mut [f32]) {
+    match problem {
+        Problem::SingleLabel => kernels.run_rows(RowOperation::Probabilities { values }),
+        Problem::MultiLabel => kernels.run_rows(RowOperation::Sigmoid { values }),
+        Problem::Regression => {}
+    }
+}

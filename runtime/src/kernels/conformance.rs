@@ -1,0 +1,556 @@
+//! Every kernel set against the scalar one, bit for bit, over odd shapes and extremes; and the
+//! scalar one against `f64`.
+
+use super::matrix::{Matrix, MatrixMut};
+use super::rows::{Norm, RowOperation, RowScale};
+use super::{Features, Kernels, Product, available, scalar};
+use crate::format::{Activation, BLOCK, Columns, LinearShape, PANEL, padded};
+
+/// A small generator: splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// In [-1, 1).
+    fn float(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    fn floats(&mut self, count: usize, scale: f32) -> Vec<f32> {
+        (0..count).map(|_| self.float() * scale).collect()
+    }
+
+    /// `[rows, padded(columns)]`, zero in the padding.
+    fn matrix(&mut self, rows: usize, columns: usize, scale: f32) -> Vec<f32> {
+        let mut values = self.floats(rows * padded(columns), scale);
+        for row in values.chunks_exact_mut(padded(columns)) {
+            row[columns..].fill(0.0);
+        }
+        values
+    }
+}
+
+/// The sets to test here: those of this CPU, and the AVX-VNNI tiles in another encoding.
+fn sets() -> Vec<&'static Kernels> {
+    let features = Features::detect();
+    let mut sets: Vec<_> = available(features)
+        .filter(|kernels| kernels.name != "scalar")
+        .collect();
+    #[cfg(target_arch = "x86_64")]
+    {
+        let other = &super::x86_64::avxvnni::by_avx512vl::KERNELS;
+        if features.contains(other.requires) {
+            sets.push(other);
+        }
+    }
+    sets
+}
+
+/// Prints which sets ran, and fails if one that `FILBERT_REQUIRE_ISA` lists did not.
+#[test]
+fn the_required_sets_are_tested() {
+    let names: Vec<_> = sets().iter().map(|kernels| kernels.name).collect();
+    println!("kernel sets tested against scalar: {}", names.join(", "));
+    for name in std::env::var("FILBERT_REQUIRE_ISA")
+        .unwrap_or_default()
+        .split_whitespace()
+    {
+        assert!(
+            names.contains(&name),
+            "{name} did not run; this CPU ran {names:?}"
+        );
+    }
+}
+
+struct Weights {
+    shape: LinearShape,
+    weights: Vec<i8>,
+    columns: Vec<Columns>,
+}
+
+impl Weights {
+    /// Weights made by `value` from their input and output.
+    fn new(
+        inputs: usize,
+        outputs: usize,
+        random: &mut Random,
+        mut value: impl FnMut(&mut Random) -> i8,
+    ) -> Self {
+        let shape = LinearShape {
+            inputs,
+            outputs: padded(outputs),
+        };
+        let mut weights = vec![0; shape.panels() * shape.panel_bytes()];
+        let mut columns = vec![bytemuck::Zeroable::zeroed(); shape.panels()];
+        for output in 0..outputs {
+            let column: &mut Columns = &mut columns[output / PANEL];
+            for input in 0..inputs {
+                let w = value(random);
+                weights[shape.index(input, output)] = w;
+                column.sum[output % PANEL] += i32::from(w);
+            }
+            column.scale[output % PANEL] = random.float() * 0.01;
+            column.bias[output % PANEL] = random.float();
+        }
+        Self {
+            shape,
+            weights,
+            columns,
+        }
+    }
+}
+
+fn multiply(
+    kernels: &Kernels,
+    rows: &[u8],
+    stride: usize,
+    scales: &[RowScale],
+    weights: &Weights,
+) -> Vec<u32> {
+    let width = weights.columns.len() * PANEL;
+    let mut out = vec![f32::NAN; scales.len() * width];
+    kernels.multiply(
+        Product {
+            rows: Matrix::new(rows, stride),
+            scales,
+            weights: &weights.weights,
+            columns: &weights.columns,
+            blocks: weights.shape.blocks(),
+        },
+        MatrixMut::new(&mut out, width),
+    );
+    out.into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn products_have_the_bits_of_scalar() {
+    let mut random = Random(1);
+    for kernels in sets() {
+        for rows in (1..=17).chain([24, 31]) {
+            for inputs in [1, 4, 26, 31, 64, 100] {
+                for outputs in [1, 16, 17, 48, 64, 80, 127, 144, 208] {
+                    let weights =
+                        Weights::new(inputs, outputs, &mut random, |r| (r.next() % 255) as i8);
+                    let stride = padded(inputs);
+                    let activations: Vec<u8> =
+                        (0..rows * stride).map(|_| random.next() as u8).collect();
+                    let scales: Vec<_> = (0..rows)
+                        .map(|_| RowScale {
+                            scale: random.float().abs(),
+                            zero_point: (random.next() % 256) as i32,
+                        })
+                        .collect();
+                    let expected =
+                        multiply(&scalar::KERNELS, &activations, stride, &scales, &weights);
+                    let actual = multiply(kernels, &activations, stride, &scales, &weights);
+                    assert_eq!(
+                        expected, actual,
+                        "{} {rows}x{inputs}x{outputs}",
+                        kernels.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn extreme_products_do_not_saturate() {
+    let mut random = Random(2);
+    for kernels in sets() {
+        for w in [-128, -127, 127] {
+            for q in [0, 1, 128, 255] {
+                for inputs in [64, 3072] {
+                    let weights = Weights::new(inputs, 33, &mut random, |_| w);
+                    let activations = vec![q; 7 * padded(inputs)];
+                    let scales = vec![
+                        RowScale {
+                            scale: 1.0,
+                            zero_point: 0
+                        };
+                        7
+                    ];
+                    let expected = multiply(
+                        &scalar::KERNELS,
+                        &activations,
+                        padded(inputs),
+                        &scales,
+                        &weights,
+                    );
+                    let actual = multiply(kernels, &activations, padded(inputs), &scales, &weights);
+                    assert_eq!(expected, actual, "{} {q} * {w}", kernels.name);
+                }
+            }
+        }
+    }
+}
+
+/// What a row operation wrote, as bits.
+#[derive(Default, PartialEq, Debug)]
+struct Written {
+    floats: Vec<u32>,
+    bytes: Vec<u8>,
+    columns: Vec<Columns>,
+    scales: Vec<(u32, i32)>,
+}
+
+impl Written {
+    fn floats(mut self, values: &[f32]) -> Self {
+        self.floats.extend(values.iter().map(|x| x.to_bits()));
+        self
+    }
+
+    fn bytes(mut self, values: &[u8]) -> Self {
+        self.bytes.extend(values);
+        self
+    }
+
+    fn scales(mut self, values: &[RowScale]) -> Self {
+        self.scales
+            .extend(values.iter().map(|s| (s.scale.to_bits(), s.zero_point)));
+        self
+    }
+}
+
+/// The operations on `rows` rows of `columns` values like `values`.
+fn run_all(
+    kernels: &Kernels,
+    rows: usize,
+    columns: usize,
+    values: &[f32],
+    other: &[f32],
+) -> Vec<Written> {
+    let width = padded(columns);
+    let mut written = Vec::new();
+    let mut bytes = vec![0u8; rows * width];
+    let mut scales = vec![RowScale::default(); rows];
+
+    for residual in [None, Some(Matrix::new(other, width))] {
+        let mut floats = values.to_vec();
+        kernels.run_rows(RowOperation::Normalize {
+            values: MatrixMut::new(&mut floats, width),
+            residual,
+            norm: Norm {
+                weight: &other[..width],
+                bias: &other[other.len() - width..],
+                balance: &other[..width],
+                eps: 1e-12,
+                columns,
+            },
+            out: MatrixMut::new(&mut bytes, width),
+            scales: &mut scales,
+        });
+        written.push(
+            Written::default()
+                .floats(&floats)
+                .bytes(&bytes)
+                .scales(&scales),
+        );
+    }
+    for activation in [
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Relu,
+        Activation::Tanh,
+    ] {
+        let mut floats = values.to_vec();
+        kernels.run_rows(RowOperation::Activate {
+            values: MatrixMut::new(&mut floats, width),
+            activation,
+            balance: (activation != Activation::Relu).then_some(&other[..width]),
+            out: MatrixMut::new(&mut bytes, width),
+            scales: &mut scales,
+        });
+        for row in floats.chunks_exact(width) {
+            assert!(
+                row[columns..].iter().all(|&x| x == 0.0),
+                "{activation:?} padding"
+            );
+        }
+        written.push(
+            Written::default()
+                .floats(&floats)
+                .bytes(&bytes)
+                .scales(&scales),
+        );
+    }
+    kernels.run_rows(RowOperation::Quantize {
+        values: Matrix::new(values, width),
+        out: MatrixMut::new(&mut bytes, width),
+        scales: &mut scales,
+    });
+    written.push(Written::default().bytes(&bytes).scales(&scales));
+    kernels.run_rows(RowOperation::QuantizeQueries {
+        values: Matrix::new(values, width),
+        factor: 0.125,
+        out: MatrixMut::new(&mut bytes, width),
+        scales: &mut scales,
+    });
+    written.push(Written::default().bytes(&bytes).scales(&scales));
+    bytes.fill(0);
+    kernels.run_rows(RowOperation::Softmax {
+        scores: Matrix::new(values, width),
+        keys: columns,
+        out: MatrixMut::new(&mut bytes, width),
+        scales: &mut scales,
+    });
+    written.push(Written::default().bytes(&bytes).scales(&scales));
+
+    for keys in [true, false] {
+        let shape = if keys {
+            LinearShape {
+                inputs: width,
+                outputs: padded(rows),
+            }
+        } else {
+            LinearShape {
+                inputs: rows,
+                outputs: width,
+            }
+        };
+        let mut weights = vec![1; shape.panels() * shape.panel_bytes()];
+        let mut sums = vec![bytemuck::Zeroable::zeroed(); shape.panels()];
+        let values = Matrix::new(values, width);
+        kernels.run_rows(if keys {
+            RowOperation::PackKeys {
+                values,
+                weights: &mut weights,
+                columns: &mut sums,
+            }
+        } else {
+            RowOperation::PackValues {
+                values,
+                weights: &mut weights,
+                columns: &mut sums,
+            }
+        });
+        written.push(Written {
+            bytes: bytemuck::cast_slice(&weights).to_vec(),
+            columns: sums,
+            ..Written::default()
+        });
+    }
+
+    let mut floats = values[..columns].to_vec();
+    kernels.run_rows(RowOperation::Probabilities {
+        values: &mut floats,
+    });
+    written.push(Written::default().floats(&floats));
+    let mut floats = values[..columns].to_vec();
+    kernels.run_rows(RowOperation::Sigmoid {
+        values: &mut floats,
+    });
+    written.push(Written::default().floats(&floats));
+
+    let mut floats = vec![0.0; width];
+    let small: Vec<i8> = bytes.iter().map(|&b| b as i8).collect();
+    let words: Vec<i16> = bytes.iter().map(|&b| (i16::from(b) - 128) * 255).collect();
+    kernels.run_rows(RowOperation::Embed {
+        word: (&small[..width], 0.01),
+        position: (&words[..width], 0.003),
+        token_type: Some((&words[words.len() - width..], 0.7)),
+        out: &mut floats,
+    });
+    written.push(Written::default().floats(&floats));
+    written
+}
+
+#[test]
+fn row_operations_have_the_bits_of_scalar() {
+    let mut random = Random(3);
+    for kernels in sets() {
+        for rows in [1, 2, 3, 4, 5, 15, 16, 17, 33] {
+            for columns in [1, 15, 16, 17, 26, 31, 32, 100, 312, 384] {
+                for scale in [0.0, 1e-40, 1e-20, 0.1, 1.0, 30.0, 1e9] {
+                    let values = random.matrix(rows, columns, scale);
+                    let other = random.matrix(rows.max(2), columns, 1.0);
+                    let other = &other[..rows.max(2) * padded(columns)];
+                    let other = if rows == 1 {
+                        &other[..padded(columns)]
+                    } else {
+                        other
+                    };
+                    let expected = run_all(&scalar::KERNELS, rows, columns, &values, other);
+                    let actual = run_all(kernels, rows, columns, &values, other);
+                    for (i, (expected, actual)) in expected.iter().zip(&actual).enumerate() {
+                        assert_eq!(
+                            expected, actual,
+                            "{} operation {i}, {rows}x{columns}, {scale}",
+                            kernels.name
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The function of one value, by way of the operation that holds it.
+fn activate(kernels: &Kernels, activation: Activation, values: &[f32]) -> Vec<f32> {
+    let mut floats = values.to_vec();
+    let (mut bytes, mut scales) = (vec![0; values.len()], [RowScale::default()]);
+    kernels.run_rows(RowOperation::Activate {
+        values: MatrixMut::new(&mut floats, values.len()),
+        activation,
+        balance: None,
+        out: MatrixMut::new(&mut bytes, values.len()),
+        scales: &mut scales,
+    });
+    floats
+}
+
+/// `erf` by its Taylor series near zero and its continued fraction elsewhere (DLMF 7.6.1, 7.9.1).
+fn erf(x: f64) -> f64 {
+    let a = x.abs();
+    let value = if a < 2.5 {
+        let (mut term, mut sum) = (a, a);
+        for n in 1..200 {
+            term *= -a * a / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    } else {
+        let mut fraction = 0.0;
+        for n in (1..200).rev() {
+            fraction = f64::from(n) / 2.0 / (a + fraction);
+        }
+        1.0 - (-a * a).exp() / ((a + fraction) * std::f64::consts::PI.sqrt())
+    };
+    value.copysign(x)
+}
+
+#[test]
+fn activations_keep_their_stated_bounds() {
+    let values: Vec<f32> = (-160_000..160_000).map(|i| i as f32 / 20_000.0).collect();
+    let bound = |activation, bound: f64, exact: fn(f64) -> f64| {
+        let mut worst: (f64, f32) = (0.0, 0.0);
+        for (&x, &y) in values
+            .iter()
+            .zip(&activate(&scalar::KERNELS, activation, &values))
+        {
+            let error = (f64::from(y) - exact(f64::from(x))).abs();
+            if error > worst.0 {
+                worst = (error, x);
+            }
+        }
+        println!("{activation:?}: {:.2e} at {}", worst.0, worst.1);
+        assert!(worst.0 <= bound, "{activation:?}: {worst:?}");
+    };
+    bound(Activation::Gelu, 6e-7, |x| {
+        0.5 * x * (1.0 + erf(x / 2f64.sqrt()))
+    });
+    bound(Activation::GeluTanh, 1e-6, |x| {
+        0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+    });
+    bound(Activation::Tanh, 3e-7, f64::tanh);
+    bound(Activation::Relu, 0.0, |x| x.max(0.0));
+    let mut far = [0.0; 16];
+    far[..7].copy_from_slice(&[-1e9, -100.0, -6.0, 6.0, 100.0, 1e9, -0.0]);
+    let far = activate(&scalar::KERNELS, Activation::Gelu, &far);
+    assert_eq!(far[..6], [0.0, 0.0, 0.0, 6.0, 100.0, 1e9]);
+    assert!(far[6..].iter().all(|&x| x == 0.0));
+}
+
+#[test]
+fn probabilities_keep_their_stated_bound() {
+    let mut random = Random(4);
+    for _ in 0..1000 {
+        let values = random.floats(5, 12.0);
+        let mut actual = values.clone();
+        scalar::KERNELS.run_rows(RowOperation::Probabilities {
+            values: &mut actual,
+        });
+        let exact: Vec<f64> = values.iter().map(|&x| f64::from(x).exp()).collect();
+        let sum: f64 = exact.iter().sum();
+        for (exact, actual) in exact.iter().zip(&actual) {
+            let exact = exact / sum;
+            // The difference to the largest is rounded, at most 24 ulps of 1; then come two
+            // exponentials, four sums and one division.
+            assert!((f64::from(*actual) - exact).abs() <= 3e-6 * exact);
+        }
+        let mut actual = values.clone();
+        scalar::KERNELS.run_rows(RowOperation::Sigmoid {
+            values: &mut actual,
+        });
+        for (x, actual) in values.iter().zip(&actual) {
+            assert!((f64::from(*actual) - 1.0 / (1.0 + f64::from(-x).exp())).abs() <= 2e-7);
+        }
+    }
+}
+
+#[test]
+fn layer_norm_and_quantization_are_near_f64() {
+    let mut random = Random(5);
+    for columns in [1, 20, 312, 384] {
+        let width = padded(columns);
+        let values = random.matrix(1, columns, 3.0);
+        let (weight, bias) = (
+            random.matrix(1, columns, 1.0),
+            random.matrix(1, columns, 1.0),
+        );
+        let mut actual = values.clone();
+        let (mut bytes, mut scales) = (vec![0; width], [RowScale::default()]);
+        scalar::KERNELS.run_rows(RowOperation::Normalize {
+            values: MatrixMut::new(&mut actual, width),
+            residual: None,
+            norm: Norm {
+                weight: &weight,
+                bias: &bias,
+                balance: &vec![0.5; width],
+                eps: 1e-12,
+                columns,
+            },
+            out: MatrixMut::new(&mut bytes, width),
+            scales: &mut scales,
+        });
+        let exact: Vec<f64> = values[..columns].iter().map(|&x| f64::from(x)).collect();
+        let mean = exact.iter().sum::<f64>() / columns as f64;
+        let variance = exact.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / columns as f64;
+        for i in 0..columns {
+            let y = (exact[i] - mean) / (variance + 1e-12).sqrt() * f64::from(weight[i])
+                + f64::from(bias[i]);
+            assert!(
+                (f64::from(actual[i]) - y).abs() < 2e-6,
+                "{columns}: {} {y}",
+                actual[i]
+            );
+            let back = scales[0].scale * (f32::from(bytes[i]) - scales[0].zero_point as f32);
+            let balanced = actual[i] * 0.5;
+            assert!(
+                (back - balanced).abs() <= scales[0].scale * 0.501,
+                "{back} {balanced}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_row_of_zeros_is_exact() {
+    for kernels in sets().into_iter().chain([&scalar::KERNELS]) {
+        let mut bytes = vec![7; 32];
+        let mut scales = [RowScale::default()];
+        kernels.run_rows(RowOperation::Quantize {
+            values: Matrix::new(&[0.0; 32], 32),
+            out: MatrixMut::new(&mut bytes, 32),
+            scales: &mut scales,
+        });
+        assert_eq!(bytes, [0; 32]);
+        assert_eq!(scales[0], RowScale::default());
+        let weights = Weights::new(32, 3, &mut Random(6), |r| r.next() as i8);
+        let y = multiply(kernels, &bytes, 32, &scales, &weights);
+        let bias: Vec<_> = weights.columns[0]
+            .bias
+            .iter()
+            .map(|b| b.to_bits())
+            .collect();
+        assert_eq!(y, bias);
+    }
+    assert_eq!(BLOCK * PANEL, 64);
+}

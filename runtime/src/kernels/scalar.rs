@@ -1,0 +1,158 @@
+//! The reference: the contract in plain code, for every CPU. The other kernels must give the
+//! bits that these give.
+
+use super::matrix::MatrixMut;
+use super::rows::{self, RowOperation};
+use super::simd::{LANES, Simd, fold_halves};
+use super::{Features, Kernels, Product};
+use crate::format::{BLOCK, PANEL};
+
+pub(crate) static KERNELS: Kernels = Kernels {
+    name: "scalar",
+    requires: Features::NONE,
+    multiply,
+    run_rows,
+};
+
+fn multiply(product: Product<'_>, mut out: MatrixMut<'_, f32>) {
+    let panel_bytes = product.blocks * BLOCK * PANEL;
+    let panels = product
+        .weights
+        .chunks_exact(panel_bytes)
+        .zip(product.columns);
+    for (panel, (weights, columns)) in panels.enumerate() {
+        for (i, scale) in product.scales.iter().enumerate() {
+            let row = product.rows.row(i);
+            let mut sums = [0i32; PANEL];
+            for (block, weights) in weights
+                .as_chunks::<{ BLOCK * PANEL }>()
+                .0
+                .iter()
+                .enumerate()
+            {
+                for (column, sum) in sums.iter_mut().enumerate() {
+                    for k in 0..BLOCK {
+                        let q = i32::from(row[block * BLOCK + k]);
+                        *sum = sum.wrapping_add(q * i32::from(weights[column * BLOCK + k]));
+                    }
+                }
+            }
+            let to = &mut out.row_mut(i)[panel * PANEL..][..PANEL];
+            for (column, to) in to.iter_mut().enumerate() {
+                // Wraps as vectors do; the sums of a valid file do not.
+                let offset = scale.zero_point.wrapping_mul(columns.sum[column]);
+                let centered = sums[column].wrapping_sub(offset);
+                let step = scale.scale * columns.scale[column];
+                *to = (centered as f32).mul_add(step, columns.bias[column]);
+            }
+        }
+    }
+}
+
+fn run_rows(operation: RowOperation<'_>) {
+    rows::run(Scalar, operation);
+}
+
+/// Vectors as arrays.
+#[derive(Clone, Copy)]
+pub(crate) struct Scalar;
+
+fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    std::array::from_fn(|i| f(a[i], b[i]))
+}
+
+fn smaller(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
+}
+
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+impl Simd for Scalar {
+    type F32 = [f32; LANES];
+
+    fn splat(self, x: f32) -> Self::F32 {
+        [x; LANES]
+    }
+
+    fn load(self, from: &[f32; LANES]) -> Self::F32 {
+        *from
+    }
+
+    fn load_i8(self, from: &[i8; LANES]) -> Self::F32 {
+        from.map(f32::from)
+    }
+
+    fn load_i16(self, from: &[i16; LANES]) -> Self::F32 {
+        from.map(f32::from)
+    }
+
+    fn store(self, v: Self::F32, to: &mut [f32; LANES]) {
+        *to = v;
+    }
+
+    fn store_u8(self, v: Self::F32, to: &mut [u8; LANES]) {
+        *to = v.map(|x| x as u8);
+    }
+
+    fn store_i8(self, v: Self::F32, to: &mut [i8; LANES]) {
+        *to = v.map(|x| x as i8);
+    }
+
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a + b)
+    }
+
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a - b)
+    }
+
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a * b)
+    }
+
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a / b)
+    }
+
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, smaller)
+    }
+
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, larger)
+    }
+
+    fn abs(self, a: Self::F32) -> Self::F32 {
+        a.map(f32::abs)
+    }
+
+    fn round(self, a: Self::F32) -> Self::F32 {
+        a.map(f32::round_ties_even)
+    }
+
+    fn power_of_two(self, n: Self::F32) -> Self::F32 {
+        n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+    }
+
+    fn keep_first(self, v: Self::F32, count: usize, fill: Self::F32) -> Self::F32 {
+        std::array::from_fn(|i| if i < count { v[i] } else { fill[i] })
+    }
+
+    fn reduce_add(self, v: Self::F32) -> f32 {
+        fold_halves(v, |a, b| a + b)
+    }
+
+    fn reduce_min(self, v: Self::F32) -> f32 {
+        fold_halves(v, smaller)
+    }
+
+    fn reduce_max(self, v: Self::F32) -> f32 {
+        fold_halves(v, larger)
+    }
+}

@@ -1,0 +1,72 @@
+//! The small vector vocabulary behind the row kernels.
+//!
+//! A [`Simd`] value is a token: it exists only where its instructions may run. Its vectors have
+//! 16 lanes on every CPU, whatever the registers' width, so an algorithm written once over the
+//! trait reduces in the same order everywhere. Every operation is exact or correctly rounded
+//! (IEEE 754), hence the same bits on every CPU. The operands are never NaN, and no result
+//! depends on the sign of a zero.
+
+/// Lanes of a vector.
+pub(crate) const LANES: usize = 16;
+
+/// Vectors of 16 `f32`.
+pub(crate) trait Simd: Copy {
+    /// 16 `f32`.
+    type F32: Copy;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::F32;
+    /// The 16 values of `from`.
+    fn load(self, from: &[f32; LANES]) -> Self::F32;
+    /// The 16 values of `from` as floats.
+    fn load_i8(self, from: &[i8; LANES]) -> Self::F32;
+    /// The 16 values of `from` as floats.
+    fn load_i16(self, from: &[i16; LANES]) -> Self::F32;
+    /// Writes the 16 lanes.
+    fn store(self, v: Self::F32, to: &mut [f32; LANES]);
+    /// Writes lanes that hold integers in 0..=255.
+    fn store_u8(self, v: Self::F32, to: &mut [u8; LANES]);
+    /// Writes lanes that hold integers in -128..=127.
+    fn store_i8(self, v: Self::F32, to: &mut [i8; LANES]);
+    /// `a + b`.
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a - b`.
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b`.
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a / b`.
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b + c`, rounded once.
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// The smaller of `a` and `b`.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The larger of `a` and `b`.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `|a|`.
+    fn abs(self, a: Self::F32) -> Self::F32;
+    /// The nearest integer, ties to even.
+    fn round(self, a: Self::F32) -> Self::F32;
+    /// `2^n` of integers `n` in -126..=127.
+    fn power_of_two(self, n: Self::F32) -> Self::F32;
+    /// The first `count` lanes of `v`, then `fill`.
+    fn keep_first(self, v: Self::F32, count: usize, fill: Self::F32) -> Self::F32;
+    /// The sum of the lanes by halves: `i + (i+8)`, then `+4`, `+2`, `+1`.
+    fn reduce_add(self, v: Self::F32) -> f32;
+    /// The smallest lane.
+    fn reduce_min(self, v: Self::F32) -> f32;
+    /// The largest lane.
+    fn reduce_max(self, v: Self::F32) -> f32;
+}
+
+/// `a`, `b` folded lane by lane, halves upon halves: the one order of every reduction.
+#[inline(always)]
+pub(crate) fn fold_halves(mut lanes: [f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = combine(lanes[i], lanes[i + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}

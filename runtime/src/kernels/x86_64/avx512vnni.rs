@@ -1,0 +1,300 @@
+//! AVX-512 VNNI: dot products of bytes in 512-bit registers (Ice Lake server and later, Zen 4).
+//!
+//! | tile (rows x columns) | registers | step of 4 inputs |
+//! |---|---|---|
+//! | 6x64 | 24 sums, 4 weights, 1 row | 4 loads, 6 broadcasts, 24 `vpdpbusd` |
+//! | 2x128, 1x128 | 16 or 8 sums, 8 weights, 1 row | enough sums to hide the latency |
+//!
+//! 24 sums keep two units of latency 5 busy, and 10 loads feed 24 products. Wider tiles gain
+//! nothing; rows are divided evenly, so a tile of one row is met only where there is one row.
+
+use std::arch::x86_64::*;
+
+use super::super::matrix::MatrixMut;
+use super::super::rows::{self, RowOperation};
+use super::super::simd::{LANES, Simd};
+use super::super::{Features, Kernels, Product};
+use super::avx2::fold_eight;
+use super::row_tiles;
+use crate::format::{BLOCK, PANEL};
+
+pub(in super::super) static KERNELS: Kernels = Kernels {
+    name: "avx512vnni",
+    requires: Features::AVX2
+        .with(Features::AVX512)
+        .with(Features::AVX512_VNNI),
+    multiply,
+    run_rows,
+};
+
+const ROWS: usize = 6;
+
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn multiply(product: Product<'_>, mut out: MatrixMut<'_, f32>) {
+    let panels = product.columns.len();
+    let widest = if product.rows.rows() <= 2 { 8 } else { 4 };
+    let mut panel = 0;
+    while panel < panels {
+        let width = match panels - panel {
+            left if left >= widest => widest,
+            left => left.min(4),
+        };
+        for (row, height) in row_tiles(product.rows.rows(), ROWS) {
+            // SAFETY: `Kernels::multiply` checked the dimensions, the tile lies within them, and
+            // this function runs only where AVX-512 VNNI does.
+            unsafe {
+                match width {
+                    8 => multiply_rows::<8>(&product, panel, row, height, &mut out),
+                    4 => multiply_rows::<4>(&product, panel, row, height, &mut out),
+                    3 => multiply_rows::<3>(&product, panel, row, height, &mut out),
+                    2 => multiply_rows::<2>(&product, panel, row, height, &mut out),
+                    _ => multiply_rows::<1>(&product, panel, row, height, &mut out),
+                }
+            }
+        }
+        panel += width;
+    }
+}
+
+/// `height` rows by `P` panels.
+///
+/// # Safety
+/// As for [`multiply_tile`].
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn multiply_rows<const P: usize>(
+    product: &Product<'_>,
+    panel: usize,
+    row: usize,
+    height: usize,
+    out: &mut MatrixMut<'_, f32>,
+) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        match height {
+            1 => multiply_tile::<1, P>(product, panel, row, out),
+            2 => multiply_tile::<2, P>(product, panel, row, out),
+            3 => multiply_tile::<3, P>(product, panel, row, out),
+            4 => multiply_tile::<4, P>(product, panel, row, out),
+            5 => multiply_tile::<5, P>(product, panel, row, out),
+            _ => multiply_tile::<6, P>(product, panel, row, out),
+        }
+    }
+}
+
+/// `M` rows by `P` panels.
+///
+/// # Safety
+/// The dimensions of the product agree; rows `row..row + M` and panels `panel..panel + P` are
+/// in it.
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn multiply_tile<const M: usize, const P: usize>(
+    product: &Product<'_>,
+    panel: usize,
+    row: usize,
+    out: &mut MatrixMut<'_, f32>,
+) {
+    let panel_bytes = product.blocks * BLOCK * PANEL;
+    let weights = product.weights[panel * panel_bytes..][..P * panel_bytes].as_ptr();
+    let rows: [*const u8; M] = std::array::from_fn(|m| product.rows.row(row + m).as_ptr());
+    let mut sums = [[_mm512_setzero_si512(); P]; M];
+    for block in 0..product.blocks {
+        // SAFETY: `block` is below `blocks`: a panel has 64 bytes and a row 4 for each.
+        unsafe {
+            let from = weights.add(block * BLOCK * PANEL);
+            let mut weights = [_mm512_setzero_si512(); P];
+            for p in 0..P {
+                weights[p] = _mm512_loadu_si512(from.add(p * panel_bytes).cast());
+            }
+            for m in 0..M {
+                let four = rows[m].add(block * BLOCK).cast::<i32>().read_unaligned();
+                let inputs = _mm512_set1_epi32(four);
+                for p in 0..P {
+                    sums[m][p] = _mm512_dpbusd_epi32(sums[m][p], inputs, weights[p]);
+                }
+            }
+        }
+    }
+    for m in 0..M {
+        let scale = &product.scales[row + m];
+        let zero_point = _mm512_set1_epi32(scale.zero_point);
+        let row_scale = _mm512_set1_ps(scale.scale);
+        let to = &mut out.row_mut(row + m)[panel * PANEL..][..P * PANEL];
+        for p in 0..P {
+            let columns = &product.columns[panel + p];
+            // SAFETY: a panel's columns have 16 of each, and `to` has 16 values a panel.
+            unsafe {
+                let column_sum = _mm512_loadu_si512(columns.sum.as_ptr().cast());
+                let centered =
+                    _mm512_sub_epi32(sums[m][p], _mm512_mullo_epi32(zero_point, column_sum));
+                let step = _mm512_mul_ps(row_scale, _mm512_loadu_ps(columns.scale.as_ptr()));
+                let bias = _mm512_loadu_ps(columns.bias.as_ptr());
+                let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(centered), step, bias);
+                _mm512_storeu_ps(to[p * PANEL..].as_mut_ptr(), y);
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn run_rows(operation: RowOperation<'_>) {
+    // SAFETY: this function runs only where AVX-512 does.
+    let token = unsafe { Avx512::new() };
+    rows::run(token, operation);
+}
+
+/// Exists only where the CPU has AVX2 and AVX-512 F, BW, DQ and VL.
+#[derive(Clone, Copy)]
+struct Avx512(());
+
+impl Avx512 {
+    /// # Safety
+    /// The CPU has AVX2 and AVX-512 F, BW, DQ and VL.
+    #[inline(always)]
+    unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+macro_rules! avx512 {
+    ($($body:tt)*) => {
+        // SAFETY: an `Avx512` exists only where the CPU has these instructions, and memory is
+        // reached only through references to arrays of 16.
+        unsafe { $($body)* }
+    };
+}
+
+impl Simd for Avx512 {
+    type F32 = __m512;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        avx512!(_mm512_set1_ps(x))
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> __m512 {
+        avx512!(_mm512_loadu_ps(from.as_ptr()))
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[i8; LANES]) -> __m512 {
+        avx512!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(
+            from.as_ptr().cast()
+        ))))
+    }
+
+    #[inline(always)]
+    fn load_i16(self, from: &[i16; LANES]) -> __m512 {
+        avx512!({
+            let words = _mm256_loadu_si256(from.as_ptr().cast());
+            _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(words))
+        })
+    }
+
+    #[inline(always)]
+    fn store(self, v: __m512, to: &mut [f32; LANES]) {
+        avx512!(_mm512_storeu_ps(to.as_mut_ptr(), v))
+    }
+
+    #[inline(always)]
+    fn store_u8(self, v: __m512, to: &mut [u8; LANES]) {
+        avx512!(_mm_storeu_si128(
+            to.as_mut_ptr().cast(),
+            _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))
+        ))
+    }
+
+    #[inline(always)]
+    fn store_i8(self, v: __m512, to: &mut [i8; LANES]) {
+        avx512!(_mm_storeu_si128(
+            to.as_mut_ptr().cast(),
+            _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))
+        ))
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        avx512!(_mm512_add_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        avx512!(_mm512_sub_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        avx512!(_mm512_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        avx512!(_mm512_div_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        avx512!(_mm512_fmadd_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        avx512!(_mm512_min_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        avx512!(_mm512_max_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn abs(self, a: __m512) -> __m512 {
+        avx512!(_mm512_abs_ps(a))
+    }
+
+    #[inline(always)]
+    fn round(self, a: __m512) -> __m512 {
+        const NEAREST_EVEN: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        avx512!(_mm512_roundscale_ps::<NEAREST_EVEN>(a))
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, n: __m512) -> __m512 {
+        avx512!({
+            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        })
+    }
+
+    #[inline(always)]
+    fn keep_first(self, v: __m512, count: usize, fill: __m512) -> __m512 {
+        let mask = ((1u32 << count) - 1) as __mmask16;
+        avx512!(_mm512_mask_blend_ps(mask, fill, v))
+    }
+
+    #[inline(always)]
+    fn reduce_add(self, v: __m512) -> f32 {
+        avx512!({
+            let eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
+            fold_eight(eight, |a, b| _mm_add_ps(a, b))
+        })
+    }
+
+    #[inline(always)]
+    fn reduce_min(self, v: __m512) -> f32 {
+        avx512!({
+            let eight = _mm256_min_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
+            fold_eight(eight, |a, b| _mm_min_ps(a, b))
+        })
+    }
+
+    #[inline(always)]
+    fn reduce_max(self, v: __m512) -> f32 {
+        avx512!({
+            let eight = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
+            fold_eight(eight, |a, b| _mm_max_ps(a, b))
+        })
+    }
+}

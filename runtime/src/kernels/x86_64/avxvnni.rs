@@ -1,0 +1,160 @@
+//! AVX-VNNI: dot products of bytes in 256-bit registers (Alder Lake and later, Zen 5).
+//!
+//! | tile (rows x columns) | registers | step of 4 inputs |
+//! |---|---|---|
+//! | 6x16 | 12 sums, 2 weights, 1 row | 2 loads, 6 broadcasts, 12 `vpdpbusd` |
+//! | 2x32, 1x64 | 8 sums, weights from memory, rows | enough sums to hide the latency |
+//!
+//! The row kernels are AVX2's.
+
+use std::arch::x86_64::*;
+
+use super::super::matrix::MatrixMut;
+use super::super::{Features, Kernels, Product};
+use super::{avx2, row_tiles};
+use crate::format::{BLOCK, PANEL};
+
+pub(in super::super) static KERNELS: Kernels = Kernels {
+    name: "avxvnni",
+    requires: Features::AVX2.with(Features::AVX_VNNI),
+    multiply,
+    run_rows: avx2::run_rows,
+};
+
+const ROWS: usize = 6;
+
+/// `sum + a · b` by groups of four bytes, `a` unsigned and `b` signed. A value of such a type
+/// exists only where the CPU has AVX2, FMA and the instruction.
+trait DotProduct: Copy {
+    fn dot(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i;
+}
+
+#[derive(Clone, Copy)]
+struct AvxVnni(());
+
+impl DotProduct for AvxVnni {
+    #[inline(always)]
+    fn dot(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: an `AvxVnni` exists only where the CPU has AVX-VNNI.
+        unsafe { _mm256_dpbusd_avx_epi32(sum, a, b) }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn multiply(product: Product<'_>, out: MatrixMut<'_, f32>) {
+    // SAFETY: `Kernels::multiply` checked the dimensions; this function runs only where AVX2,
+    // FMA and AVX-VNNI do.
+    unsafe { multiply_with(AvxVnni(()), product, out) }
+}
+
+/// # Safety
+/// The dimensions of the product agree.
+#[inline(always)]
+unsafe fn multiply_with<D: DotProduct>(d: D, product: Product<'_>, mut out: MatrixMut<'_, f32>) {
+    let panels = product.columns.len();
+    let width = match product.rows.rows() {
+        1 => 4,
+        2 => 2,
+        _ => 1,
+    };
+    let mut panel = 0;
+    while panel < panels {
+        let side_by_side = if panel + width <= panels { width } else { 1 };
+        for (row, height) in row_tiles(product.rows.rows(), ROWS) {
+            let (product, out) = (&product, &mut out);
+            // SAFETY: the dimensions agree, and the tile lies within them.
+            unsafe {
+                match (height, side_by_side) {
+                    (1, 4) => multiply_tile::<D, 1, 4>(d, product, panel, row, out),
+                    (2, 2) => multiply_tile::<D, 2, 2>(d, product, panel, row, out),
+                    (1, _) => multiply_tile::<D, 1, 1>(d, product, panel, row, out),
+                    (2, _) => multiply_tile::<D, 2, 1>(d, product, panel, row, out),
+                    (3, _) => multiply_tile::<D, 3, 1>(d, product, panel, row, out),
+                    (4, _) => multiply_tile::<D, 4, 1>(d, product, panel, row, out),
+                    (5, _) => multiply_tile::<D, 5, 1>(d, product, panel, row, out),
+                    _ => multiply_tile::<D, 6, 1>(d, product, panel, row, out),
+                }
+            }
+        }
+        panel += side_by_side;
+    }
+}
+
+/// `M` rows by `P` panels.
+///
+/// # Safety
+/// The dimensions of the product agree; rows `row..row + M` and panels `panel..panel + P` are
+/// in it.
+#[inline(always)]
+unsafe fn multiply_tile<D: DotProduct, const M: usize, const P: usize>(
+    d: D,
+    product: &Product<'_>,
+    panel: usize,
+    row: usize,
+    out: &mut MatrixMut<'_, f32>,
+) {
+    let panel_bytes = product.blocks * BLOCK * PANEL;
+    let weights = product.weights[panel * panel_bytes..][..P * panel_bytes].as_ptr();
+    let rows: [*const u8; M] = std::array::from_fn(|m| product.rows.row(row + m).as_ptr());
+    // SAFETY: a `D` exists only where the CPU has AVX2. `block` is below `blocks`: a panel has
+    // 64 bytes and a row 4 for each. `to` has 16 values a panel.
+    unsafe {
+        let mut sums = [[[_mm256_setzero_si256(); 2]; P]; M];
+        for block in 0..product.blocks {
+            let at = block * BLOCK * PANEL;
+            let mut inputs = [_mm256_setzero_si256(); M];
+            for m in 0..M {
+                let four = rows[m].add(block * BLOCK).cast::<i32>().read_unaligned();
+                inputs[m] = _mm256_set1_epi32(four);
+            }
+            for p in 0..P {
+                for half in 0..2 {
+                    let from = weights.add(p * panel_bytes + at + half * 32);
+                    let weights = _mm256_loadu_si256(from.cast());
+                    for m in 0..M {
+                        sums[m][p][half] = d.dot(sums[m][p][half], inputs[m], weights);
+                    }
+                }
+            }
+        }
+        for m in 0..M {
+            let to = &mut out.row_mut(row + m)[panel * PANEL..][..P * PANEL];
+            for p in 0..P {
+                let to = to[p * PANEL..].as_mut_ptr();
+                avx2::finish(sums[m][p], product, panel + p, row + m, to);
+            }
+        }
+    }
+}
+
+/// The same tiles by the encoding of AVX-512 VL, to test them where AVX-VNNI is missing.
+#[cfg(test)]
+pub(in super::super) mod by_avx512vl {
+    use super::*;
+
+    pub(in super::super::super) static KERNELS: Kernels = Kernels {
+        name: "avxvnni by avx512vl",
+        requires: Features::AVX2
+            .with(Features::AVX512)
+            .with(Features::AVX512_VNNI),
+        multiply,
+        run_rows: avx2::run_rows,
+    };
+
+    #[derive(Clone, Copy)]
+    struct Avx512Vl(());
+
+    impl DotProduct for Avx512Vl {
+        #[inline(always)]
+        fn dot(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+            // SAFETY: an `Avx512Vl` exists only where the CPU has AVX-512 VNNI and VL.
+            unsafe { _mm256_dpbusd_epi32(sum, a, b) }
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma,avx512vnni,avx512vl")]
+    fn multiply(product: Product<'_>, out: MatrixMut<'_, f32>) {
+        // SAFETY: as for AVX-VNNI, with this set's requirements.
+        unsafe { multiply_with(Avx512Vl(()), product, out) }
+    }
+}

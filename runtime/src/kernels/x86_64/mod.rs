@@ -1,0 +1,75 @@
+//! Kernels for x86-64.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "the values of a tile are named by row, panel and half"
+)]
+
+pub(super) mod avx2;
+pub(super) mod avx512vnni;
+pub(super) mod avxvnni;
+
+use super::Features;
+
+/// What this CPU has, and the operating system lets programs use.
+pub(super) fn detect() -> Features {
+    let found = [
+        (
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Features::AVX2,
+        ),
+        (is_x86_feature_detected!("avxvnni"), Features::AVX_VNNI),
+        (
+            is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl"),
+            Features::AVX512,
+        ),
+        (
+            is_x86_feature_detected!("avx512vnni"),
+            Features::AVX512_VNNI,
+        ),
+    ];
+    found
+        .into_iter()
+        .filter(|(present, _)| *present)
+        .fold(Features::NONE, |all, (_, feature)| all.with(feature))
+}
+
+/// The first row and the height of each tile: at most `most` rows, as even as can be, so that no
+/// tile is left with one row.
+#[inline(always)]
+fn row_tiles(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let tiles = rows.div_ceil(most);
+    let mut first = 0;
+    (0..tiles).map(move |tile| {
+        let row = first;
+        let height = (rows - row).div_ceil(tiles - tile);
+        first += height;
+        (row, height)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_the_rows_evenly() {
+        for rows in 0..100 {
+            let mut heights = Vec::new();
+            for (first, height) in row_tiles(rows, 6) {
+                assert_eq!(first, heights.iter().sum::<usize>());
+                heights.push(height);
+            }
+            assert_eq!(heights.iter().sum::<usize>(), rows);
+            assert!(heights.iter().all(|&h| (1..=6).contains(&h)));
+            let (least, most) = (heights.iter().min(), heights.iter().max());
+            assert!(
+                most.zip(least)
+                    .is_none_or(|(most, least)| most - least <= 1)
+            );
+        }
+    }
+}

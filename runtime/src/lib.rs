@@ -1,0 +1,39 @@
+//! Filbert's runtime: from text to label, with int8 arithmetic that gives the same bits on
+//! every CPU.
+//!
+//! ```no_run
+//! let classifier = filbert::Classifier::open("sentiment.filbert")?;
+//! let result = classifier.classify("a gorgeous, witty film")?;
+//! let best = &result.categories()[0];
+//! println!("{} {:.1} %", best.label, best.score * 100.0);
+//! # Ok::<(), filbert::Error>(())
+//! ```
+
+#[doc(hidden)]
+pub mod format;
+
+mod attention;
+mod classifier;
+mod embedding;
+mod encoder;
+mod error;
+mod executor;
+mod head;
+#[expect(unsafe_code, reason = "SIMD, and views of disjoint memory")]
+mod kernels;
+mod linear;
+mod model;
+mod observation;
+mod tokenizer;
+#[expect(unsafe_code, reason = "threads that share a job")]
+mod workers;
+mod workspace;
+
+pub use classifier::{Category, Classification, Classifier, Input, Options, Truncation};
+pub use error::{Error, ErrorCode};
+pub use format::{Problem, Shape};
+pub use model::{Model, SectionInfo};
+#[doc(hidden)]
+pub use observation::{ObservedColumns, ObservedInputs, ObservedLayer};
+#[doc(hidden)]
+pub use tokenizer::tokenize_section;

@@ -1,0 +1,619 @@
+//! From bytes to a checked [`Model`]: the only parser, and the only map.
+//!
+//! Nothing is copied. Everything but the weights' bytes is checked at open, so that holding a
+//! `Model` is the proof that every offset, size and id in it is sound, and that no value
+//! computed from it can leave the range of `f32`: see [`Model::check_range`].
+
+mod frame;
+mod range;
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+
+use bytemuck::{Pod, from_bytes, try_cast_slice};
+use memmap2::Mmap;
+
+use crate::error::{Error, ErrorCode};
+use crate::format::{
+    self, Activation, Columns, Labels, LinearShape, NO_TEXT, PANEL, Problem, Section, SectionKind,
+    SelfTest, SelfTestCase, Shape, Tensor, TensorKind, padded,
+};
+use crate::tokenizer::{Tokenizer, VocabularyLayout};
+use frame::{check_checksum, check_header, check_sections, check_shape, check_tensors};
+
+/// A `.filbert` file, open and checked.
+#[derive(Debug)]
+pub struct Model {
+    storage: Storage,
+    shape: Shape,
+    activation: Activation,
+    head_activation: Activation,
+    problem: Problem,
+    version: (u16, u16),
+    sections: [Section; SectionKind::ALL.len()],
+    tensors: Vec<Tensor>,
+    vocabulary: VocabularyLayout,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Map(Mmap),
+    /// Begins at a multiple of 8, so that every record is aligned.
+    Memory(Vec<u8>),
+    /// Words, which do in any case; and the length in bytes.
+    Words(Vec<u64>, usize),
+}
+
+impl Storage {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Map(map) => map,
+            Self::Memory(bytes) => bytes,
+            Self::Words(words, length) => &bytemuck::cast_slice(words)[..*length],
+        }
+    }
+}
+
+/// Where a section lies in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SectionInfo {
+    /// What the section is for.
+    pub name: &'static str,
+    /// From the start of the file, in bytes.
+    pub offset: u64,
+    /// In bytes, without the padding that follows.
+    pub length: u64,
+}
+
+/// A table of integers, one scale a row.
+#[derive(Clone, Copy)]
+pub(crate) struct Embedding<'a, T> {
+    /// `[rows, padded hidden]`.
+    values: &'a [T],
+    /// `[rows]`.
+    scales: &'a [f32],
+}
+
+impl<'a, T> Embedding<'a, T> {
+    pub(crate) fn row(&self, row: usize) -> (&'a [T], f32) {
+        let width = self.values.len() / self.scales.len();
+        (&self.values[row * width..][..width], self.scales[row])
+    }
+}
+
+/// The weights of one product.
+#[derive(Clone, Copy)]
+pub(crate) struct LinearWeights<'a> {
+    pub(crate) shape: LinearShape,
+    /// `[panels, blocks, 16, 4]`.
+    pub(crate) values: &'a [i8],
+    /// `[panels]`.
+    pub(crate) columns: &'a [Columns],
+}
+
+impl LinearWeights<'_> {
+    /// Some panels of the product.
+    pub(crate) fn part(&self, panels: Range<usize>) -> Self {
+        let bytes = self.shape.panel_bytes();
+        Self {
+            shape: LinearShape {
+                outputs: panels.len() * PANEL,
+                ..self.shape
+            },
+            values: &self.values[panels.start * bytes..panels.end * bytes],
+            columns: &self.columns[panels],
+        }
+    }
+}
+
+/// The parameters of a layer norm, each `[padded hidden]`.
+#[derive(Clone, Copy)]
+pub(crate) struct NormWeights<'a> {
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: &'a [f32],
+    /// Of the products that read the norm's output.
+    pub(crate) balance: &'a [f32],
+}
+
+/// One layer of the encoder.
+#[derive(Clone, Copy)]
+pub(crate) struct Layer<'a> {
+    pub(crate) query_key_value: LinearWeights<'a>,
+    pub(crate) attention_output: LinearWeights<'a>,
+    pub(crate) attention_norm: NormWeights<'a>,
+    pub(crate) feed_forward_in: LinearWeights<'a>,
+    /// Of `feed_forward_out`, `[padded intermediate]`.
+    pub(crate) feed_forward_balance: &'a [f32],
+    pub(crate) feed_forward_out: LinearWeights<'a>,
+    pub(crate) feed_forward_norm: NormWeights<'a>,
+}
+
+/// One case of the self-test.
+pub(crate) struct Case<'a> {
+    pub(crate) first: &'a str,
+    pub(crate) second: Option<&'a str>,
+    /// `[labels]`.
+    pub(crate) logits: &'a [f32],
+}
+
+/// The self-test's cases, the logits `[cases, labels]`, and the text.
+type SelfTestParts<'a> = (&'a [SelfTestCase], &'a [f32], &'a [u8]);
+
+/// The file contradicts the format: which field, what it must be, what it is.
+fn malformed(
+    field: impl std::fmt::Display,
+    expected: impl std::fmt::Display,
+    found: impl std::fmt::Display,
+) -> Error {
+    Error::malformed(format_args!("{field}: expected {expected}, found {found}"))
+}
+
+/// `value`, or an error that names the field and the bounds.
+fn within(field: &str, value: u32, least: u32, most: u32) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(malformed(field, format_args!("{least} to {most}"), value))
+    }
+}
+
+/// The record at the start of `bytes`, and what follows.
+fn split_record<'a, T: Pod>(name: &str, bytes: &'a [u8]) -> Result<(&'a T, &'a [u8]), Error> {
+    let (record, rest) = bytes.split_at_checked(size_of::<T>()).ok_or_else(|| {
+        malformed(
+            name,
+            format_args!("at least {} bytes", size_of::<T>()),
+            bytes.len(),
+        )
+    })?;
+    Ok((from_bytes(record), rest))
+}
+
+/// `count` values at the start of `bytes`, and what follows.
+fn split_slice<'a, T: Pod>(
+    name: &str,
+    bytes: &'a [u8],
+    count: u64,
+) -> Result<(&'a [T], &'a [u8]), Error> {
+    let length = count.checked_mul(size_of::<T>() as u64);
+    let (values, rest) = length
+        .and_then(|length| usize::try_from(length).ok())
+        .and_then(|length| bytes.split_at_checked(length))
+        .ok_or_else(|| {
+            malformed(
+                name,
+                format_args!("{count} records"),
+                format_args!("{} bytes", bytes.len()),
+            )
+        })?;
+    Ok((try_cast_slice(values).expect("sections are aligned"), rest))
+}
+
+impl Model {
+    /// Maps a file and checks it.
+    ///
+    /// The file must not change while it is open: a change shows in the results, and a file cut
+    /// short ends the process (`SIGBUS`). Replace a model by renaming a new file over it, or
+    /// load it with [`Model::from_bytes`].
+    ///
+    /// # Errors
+    /// [`ErrorCode::Io`] if the file cannot be read, and what [`Model::from_bytes`] returns.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let map = map(path).map_err(|error| {
+            let message = format!(
+                "cannot be opened: {error}; expected a .filbert file, as `filbert convert` makes it"
+            );
+            Error::new(ErrorCode::Io, message).in_file(path)
+        })?;
+        Self::from_storage(Storage::Map(map)).map_err(|error| error.in_file(path))
+    }
+
+    /// Copies a file's bytes and checks them.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotAModel`], [`ErrorCode::Unsupported`], [`ErrorCode::Malformed`] or
+    /// [`ErrorCode::Checksum`].
+    pub fn from_bytes(bytes: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let bytes = bytes.as_ref();
+        let mut words = vec![0u64; bytes.len().div_ceil(size_of::<u64>())];
+        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        Self::from_storage(Storage::Words(words, bytes.len()))
+    }
+
+    /// As [`Model::from_bytes`], without a copy.
+    ///
+    /// # Errors
+    /// As for [`Model::from_bytes`].
+    pub fn from_vec(bytes: Vec<u8>) -> Result<Self, Error> {
+        if bytes.as_ptr().addr().is_multiple_of(align_of::<u64>()) {
+            Self::from_storage(Storage::Memory(bytes))
+        } else {
+            Self::from_bytes(bytes)
+        }
+    }
+
+    /// The file's bytes; without a copy, if [`Model::from_vec`] made none.
+    #[doc(hidden)]
+    pub fn into_vec(self) -> Vec<u8> {
+        match self.storage {
+            Storage::Memory(bytes) => bytes,
+            other => other.bytes().to_vec(),
+        }
+    }
+
+    fn from_storage(storage: Storage) -> Result<Self, Error> {
+        let bytes = storage.bytes();
+        let header = check_header(bytes)?;
+        let sections = check_sections(bytes, header)?;
+        let section = |kind: SectionKind| section_bytes(bytes, &sections, kind);
+
+        let (shape, rest) = split_record::<Shape>("shape", section(SectionKind::Shape))?;
+        let shape = *shape;
+        if !rest.is_empty() {
+            return Err(malformed(
+                "shape",
+                format_args!("{} bytes", size_of::<Shape>()),
+                "more",
+            ));
+        }
+        let (activation, head_activation, problem) = check_shape(&shape)?;
+        let tensors = check_tensors(
+            &shape,
+            section(SectionKind::Tensors),
+            section(SectionKind::Weights),
+        )?;
+        let vocabulary =
+            VocabularyLayout::parse(section(SectionKind::Vocabulary), shape.vocabulary)?;
+
+        let model = Self {
+            shape,
+            activation,
+            head_activation,
+            problem,
+            version: (header.major, header.minor),
+            sections,
+            tensors,
+            vocabulary,
+            storage,
+        };
+        model.check_labels()?;
+        model.check_self_test()?;
+        model.check_columns()?;
+        model.check_norms()?;
+        model.check_range()?;
+        Ok(model)
+    }
+
+    fn section(&self, kind: SectionKind) -> &[u8] {
+        section_bytes(self.storage.bytes(), &self.sections, kind)
+    }
+
+    /// The model's dimensions.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// How logits become scores.
+    pub fn problem(&self) -> Problem {
+        self.problem
+    }
+
+    pub(crate) fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    pub(crate) fn head_activation(&self) -> Activation {
+        self.head_activation
+    }
+
+    /// The file format's version: major and minor.
+    pub fn version(&self) -> (u16, u16) {
+        self.version
+    }
+
+    /// The file's length in bytes.
+    pub fn file_length(&self) -> u64 {
+        self.storage.bytes().len() as u64
+    }
+
+    /// Where each section lies.
+    pub fn sections(&self) -> impl Iterator<Item = SectionInfo> {
+        self.sections
+            .iter()
+            .zip(SectionKind::ALL)
+            .map(|(section, kind)| SectionInfo {
+                name: kind.name(),
+                offset: section.offset,
+                length: section.length,
+            })
+    }
+
+    /// The labels, in the order of the logits.
+    pub fn labels(&self) -> impl ExactSizeIterator<Item = &str> {
+        let (offsets, text) = self.label_parts().expect("checked at open");
+        offsets.windows(2).map(move |ends| {
+            let text = &text[ends[0] as usize..ends[1] as usize];
+            std::str::from_utf8(text).expect("checked at open")
+        })
+    }
+
+    /// Where the model came from, as JSON. The runtime does not read it.
+    pub fn provenance(&self) -> &[u8] {
+        self.section(SectionKind::Provenance)
+    }
+
+    /// What int8 cost, as JSON; empty where it was not measured. The runtime does not read it.
+    pub fn accuracy(&self) -> &[u8] {
+        self.section(SectionKind::Accuracy)
+    }
+
+    pub(crate) fn tokenizer(&self) -> Tokenizer<'_> {
+        Tokenizer::new(&self.vocabulary, self.section(SectionKind::Vocabulary))
+    }
+
+    /// Checks every checksum, the weights' too, and that no weight is -128: reads the whole
+    /// file.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Checksum`] or [`ErrorCode::Malformed`], naming the section or tensor.
+    pub fn verify(&self) -> Result<(), Error> {
+        for (section, kind) in self.sections.iter().zip(SectionKind::ALL) {
+            check_checksum(self.section(kind), section, kind.name())?;
+        }
+        let weights = self.section(SectionKind::Weights);
+        let mut end = 0;
+        for tensor in &self.tensors {
+            let start = tensor.offset as usize;
+            if weights[end..start].iter().any(|&b| b != 0) {
+                return Err(malformed(
+                    "weights",
+                    "zeros between tensors",
+                    format_args!("other bytes before {start}"),
+                ));
+            }
+            end = start + tensor.length as usize;
+            let is_i8 = tensor.data_type == format::DataType::I8 as u32;
+            if is_i8 && weights[start..end].contains(&(i8::MIN as u8)) {
+                let name = format!("weights, tensor {} of layer {}", tensor.kind, tensor.layer);
+                return Err(malformed(name, "int8 from -127 to 127", "-128"));
+            }
+        }
+        Ok(())
+    }
+
+    fn tensor<T: Pod>(&self, kind: TensorKind, layer: usize) -> &[T] {
+        let tensor = self
+            .tensors
+            .iter()
+            .skip(layer * TENSORS_OF_LAYER)
+            .find(|tensor| tensor.kind == kind as u32 && tensor.layer == layer as u32)
+            .expect("the shape implies the tensor");
+        let bytes =
+            &self.section(SectionKind::Weights)[tensor.offset as usize..][..tensor.length as usize];
+        try_cast_slice(bytes).expect("tensors are aligned")
+    }
+
+    fn linear(
+        &self,
+        values: TensorKind,
+        columns: TensorKind,
+        layer: usize,
+        shape: LinearShape,
+    ) -> LinearWeights<'_> {
+        LinearWeights {
+            shape,
+            values: self.tensor(values, layer),
+            columns: self.tensor(columns, layer),
+        }
+    }
+
+    fn norm(&self, kind: TensorKind, layer: usize) -> NormWeights<'_> {
+        let width = padded(self.shape.hidden as usize);
+        let (weight, rest) = self.tensor(kind, layer).split_at(width);
+        let (bias, balance) = rest.split_at(width);
+        NormWeights {
+            weight,
+            bias,
+            balance,
+        }
+    }
+
+    fn embedding<T: Pod>(&self, rows: TensorKind, scales: TensorKind) -> Embedding<'_, T> {
+        Embedding {
+            values: self.tensor(rows, 0),
+            scales: self.tensor(scales, 0),
+        }
+    }
+
+    pub(crate) fn words(&self) -> Embedding<'_, i8> {
+        self.embedding(TensorKind::WordRows, TensorKind::WordScales)
+    }
+
+    pub(crate) fn positions(&self) -> Embedding<'_, i16> {
+        self.embedding(TensorKind::PositionRows, TensorKind::PositionScales)
+    }
+
+    pub(crate) fn token_types(&self) -> Option<Embedding<'_, i16>> {
+        (self.shape.token_types > 0)
+            .then(|| self.embedding(TensorKind::TokenTypeRows, TensorKind::TokenTypeScales))
+    }
+
+    pub(crate) fn embedding_norm(&self) -> NormWeights<'_> {
+        self.norm(TensorKind::EmbeddingNorm, 0)
+    }
+
+    pub(crate) fn layer(&self, layer: usize) -> Layer<'_> {
+        use TensorKind as K;
+        let shape = &self.shape;
+        Layer {
+            query_key_value: self.linear(
+                K::QueryKeyValue,
+                K::QueryKeyValueColumns,
+                layer,
+                shape.query_key_value(),
+            ),
+            attention_output: self.linear(
+                K::AttentionOutput,
+                K::AttentionOutputColumns,
+                layer,
+                shape.attention_output(),
+            ),
+            attention_norm: self.norm(K::AttentionNorm, layer),
+            feed_forward_in: self.linear(
+                K::FeedForwardIn,
+                K::FeedForwardInColumns,
+                layer,
+                shape.feed_forward_in(),
+            ),
+            feed_forward_balance: self.tensor(K::FeedForwardBalance, layer),
+            feed_forward_out: self.linear(
+                K::FeedForwardOut,
+                K::FeedForwardOutColumns,
+                layer,
+                shape.feed_forward_out(),
+            ),
+            feed_forward_norm: self.norm(K::FeedForwardNorm, layer),
+        }
+    }
+
+    pub(crate) fn head_dense(&self) -> LinearWeights<'_> {
+        self.linear(
+            TensorKind::HeadDense,
+            TensorKind::HeadDenseColumns,
+            0,
+            self.shape.head_dense(),
+        )
+    }
+
+    pub(crate) fn classifier(&self) -> LinearWeights<'_> {
+        self.linear(
+            TensorKind::Classifier,
+            TensorKind::ClassifierColumns,
+            0,
+            self.shape.classifier(),
+        )
+    }
+
+    fn label_parts(&self) -> Result<(&[u32], &[u8]), Error> {
+        let (head, rest) = split_record::<Labels>("labels", self.section(SectionKind::Labels))?;
+        if head.count != self.shape.labels {
+            return Err(malformed("labels, count", self.shape.labels, head.count));
+        }
+        let (offsets, text) = split_slice("labels, offsets", rest, u64::from(head.count) + 1)?;
+        if text.len() as u64 != u64::from(head.text_length) {
+            return Err(malformed(
+                "labels, text length",
+                text.len(),
+                head.text_length,
+            ));
+        }
+        Ok((offsets, text))
+    }
+
+    fn check_labels(&self) -> Result<(), Error> {
+        let (offsets, text) = self.label_parts()?;
+        let ends = offsets.first() == Some(&0)
+            && offsets.last().map(|&end| end as usize) == Some(text.len());
+        if !(ends && offsets.is_sorted()) {
+            return Err(malformed(
+                "labels, offsets",
+                "ascending offsets over the text",
+                "others",
+            ));
+        }
+        for (index, ends) in offsets.windows(2).enumerate() {
+            if std::str::from_utf8(&text[ends[0] as usize..ends[1] as usize]).is_err() {
+                return Err(malformed(
+                    format_args!("labels, label {index}"),
+                    "UTF-8",
+                    "other bytes",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn self_test_parts(&self) -> Result<SelfTestParts<'_>, Error> {
+        let (head, rest) =
+            split_record::<SelfTest>("selftest", self.section(SectionKind::SelfTest))?;
+        let (cases, rest) = split_slice("selftest, cases", rest, u64::from(head.count))?;
+        let logits = u64::from(head.count) * u64::from(self.shape.labels);
+        let (logits, text) = split_slice("selftest, logits", rest, logits)?;
+        if text.len() as u64 != u64::from(head.text_length) {
+            return Err(malformed(
+                "selftest, text length",
+                text.len(),
+                head.text_length,
+            ));
+        }
+        Ok((cases, logits, text))
+    }
+
+    fn check_self_test(&self) -> Result<(), Error> {
+        let (cases, _, text) = self.self_test_parts()?;
+        if cases.is_empty() {
+            return Err(malformed("selftest, count", "at least 1", 0));
+        }
+        for (index, case) in cases.iter().enumerate() {
+            let fits = self_test_text(text, case.first_offset, case.first_length).is_some()
+                && (case.second_length == NO_TEXT
+                    || self_test_text(text, case.second_offset, case.second_length).is_some());
+            if !fits {
+                return Err(malformed(
+                    format_args!("selftest, case {index}"),
+                    "UTF-8 inside the section's text",
+                    "other offsets or bytes",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The cases of the self-test.
+    pub(crate) fn self_test_cases(&self) -> impl Iterator<Item = Case<'_>> {
+        let (cases, logits, text) = self.self_test_parts().expect("checked at open");
+        let labels = self.shape.labels as usize;
+        cases
+            .iter()
+            .zip(logits.chunks_exact(labels))
+            .map(move |(case, logits)| Case {
+                first: self_test_text(text, case.first_offset, case.first_length)
+                    .expect("checked at open"),
+                second: (case.second_length != NO_TEXT).then(|| {
+                    self_test_text(text, case.second_offset, case.second_length)
+                        .expect("checked at open")
+                }),
+                logits,
+            })
+    }
+}
+
+/// Tensors in each layer of the table.
+const TENSORS_OF_LAYER: usize = 11;
+
+/// The one place where a file is mapped.
+#[expect(unsafe_code, reason = "a memory map")]
+fn map(path: &Path) -> io::Result<Mmap> {
+    // Asked before it is opened: opening a pipe would wait for a writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let file = File::open(path)?;
+    // SAFETY: the map is read-only, and `Model::open` asks that the file not change while it is
+    // open; all that is read from it later is checked or harmless for any bytes.
+    unsafe { Mmap::map(&file) }
+}
+
+fn section_bytes<'a>(bytes: &'a [u8], sections: &[Section], kind: SectionKind) -> &'a [u8] {
+    let section = &sections[kind as usize - 1];
+    &bytes[section.offset as usize..][..section.length as usize]
+}
+
+fn self_test_text(text: &[u8], offset: u32, length: u32) -> Option<&str> {
+    let start = offset as usize;
+    let end = start.checked_add(length as usize)?;
+    std::str::from_utf8(text.get(start..end)?).ok()
+}

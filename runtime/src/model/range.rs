@@ -1,0 +1,163 @@
+//! What the weights of a model can do to a value: the proof, made at open, that NaN and
+//! infinity cannot arise.
+
+use super::{LinearWeights, Model, NormWeights, malformed};
+use crate::error::Error;
+use crate::format::{BLOCK, PANEL};
+
+impl Model {
+    /// Checks what can be known of a product's columns without its weights: a sum has the size
+    /// that as many weights can have, and padded columns give zero.
+    pub(super) fn check_columns(&self) -> Result<(), Error> {
+        let shape = &self.shape;
+        let check = |name: &str,
+                     layer: usize,
+                     linear: LinearWeights<'_>,
+                     counts: &dyn Fn(usize) -> bool| {
+            let most = 128 * (linear.shape.blocks() * BLOCK) as u32;
+            for (panel, columns) in linear.columns.iter().enumerate() {
+                for lane in 0..PANEL {
+                    let (scale, sum, bias) =
+                        (columns.scale[lane], columns.sum[lane], columns.bias[lane]);
+                    let output = panel * PANEL + lane;
+                    let is_zero = scale == 0.0 && sum == 0 && bias == 0.0;
+                    if sum.unsigned_abs() > most || !(counts(output) || is_zero) {
+                        return Err(malformed(
+                            format_args!("weights, {name} of layer {layer}, column {output}"),
+                            "a sum of int8 weights, and zeros in the padding",
+                            format_args!("scale {scale}, sum {sum}, bias {bias}"),
+                        ));
+                    }
+                }
+            }
+            Ok(())
+        };
+        let head = |output: usize| output % shape.head_stride() < shape.head_size as usize;
+        let hidden = |output: usize| output < shape.hidden as usize;
+        let inner = |output: usize| output < shape.intermediate as usize;
+        let labels = |output: usize| output < shape.labels as usize;
+        for index in 0..shape.layers as usize {
+            let layer = self.layer(index);
+            check("query, key and value", index, layer.query_key_value, &head)?;
+            check("attention output", index, layer.attention_output, &hidden)?;
+            check("feed forward in", index, layer.feed_forward_in, &inner)?;
+            check("feed forward out", index, layer.feed_forward_out, &hidden)?;
+        }
+        check("head", 0, self.head_dense(), &hidden)?;
+        check("classifier", 0, self.classifier(), &labels)
+    }
+
+    /// Checks that layer norms give zero in the padding.
+    pub(super) fn check_norms(&self) -> Result<(), Error> {
+        let hidden = self.shape.hidden as usize;
+        let check = |name: &str, layer: usize, norm: NormWeights<'_>| {
+            for values in [norm.weight, norm.bias, norm.balance] {
+                if values[hidden..].iter().any(|&x| x != 0.0) {
+                    let name = format!("weights, {name} of layer {layer}");
+                    return Err(malformed(name, "zeros in the padding", "other values"));
+                }
+            }
+            Ok(())
+        };
+        check("embedding norm", 0, self.embedding_norm())?;
+        for index in 0..self.shape.layers as usize {
+            let layer = self.layer(index);
+            check("attention norm", index, layer.attention_norm)?;
+            check("feed forward norm", index, layer.feed_forward_norm)?;
+        }
+        Ok(())
+    }
+
+    /// Proves by interval arithmetic that no value on the way from tokens to logits can leave
+    /// the range of `f32`, whatever the text and whatever the int8 weights: follows the largest
+    /// magnitude that the scales, biases and norms allow. So no infinity or NaN arises, on
+    /// which CPUs would differ. The limit leaves room for a sum of squares over a row.
+    pub(super) fn check_range(&self) -> Result<(), Error> {
+        const LIMIT: f64 = (1u64 << 54) as f64;
+        let check = |name: &str, layer: usize, magnitude: f64| {
+            // Written so that a NaN fails.
+            if magnitude <= LIMIT {
+                Ok(magnitude)
+            } else {
+                let name = format!("weights, {name} of layer {layer}");
+                Err(malformed(
+                    name,
+                    "finite scales and biases of a trained model",
+                    magnitude,
+                ))
+            }
+        };
+        let hidden = f64::from(self.shape.hidden);
+        // |y| <= |weight| √n + |bias|: a normalized row of n values has none above √n.
+        let norm = |name: &str, layer: usize, norm: NormWeights<'_>| {
+            let (weight, bias) = (largest(norm.weight), largest(norm.bias));
+            let output = check(name, layer, weight * hidden.sqrt() + bias)?;
+            let balanced = check(name, layer, output * largest(norm.balance))?;
+            Ok::<_, Error>((output, balanced))
+        };
+        // An activation is at most 255 steps from zero, a step is at most the span of its row,
+        // twice the input, over 255; and the zero point may weigh as much again, since the
+        // sums of the weights need not be the true ones.
+        let linear = |name: &str, layer: usize, linear: LinearWeights<'_>, input: f64| {
+            let steps = 4.0 * 128.0 * (linear.shape.blocks() * BLOCK) as f64;
+            let mut most = 0.0f64;
+            for columns in linear.columns {
+                let product = largest(&columns.scale) * steps * input;
+                most = most.max(product + largest(&columns.bias));
+                if product.is_nan() {
+                    most = f64::INFINITY;
+                }
+            }
+            check(name, layer, most)
+        };
+
+        let token_types = self
+            .token_types()
+            .map_or(0.0, |table| largest(table.scales));
+        for (name, scale, steps) in [
+            ("word embedding", largest(self.words().scales), 128.0),
+            (
+                "position embedding",
+                largest(self.positions().scales),
+                32_768.0,
+            ),
+            ("token type embedding", token_types, 32_768.0),
+        ] {
+            check(name, 0, scale * steps)?;
+        }
+        let (mut residual, mut input) = norm("embedding norm", 0, self.embedding_norm())?;
+        for index in 0..self.shape.layers as usize {
+            let layer = self.layer(index);
+            let attended = linear("query, key and value", index, layer.query_key_value, input)?;
+            // A score is a sum of products of a query and a key.
+            check("attention scores", index, attended * attended / LIMIT)?;
+            let output = linear("attention output", index, layer.attention_output, attended)?;
+            check("attention output", index, output + residual)?;
+            (residual, input) = norm("attention norm", index, layer.attention_norm)?;
+            let inner = linear("feed forward in", index, layer.feed_forward_in, input)?;
+            let balance = largest(layer.feed_forward_balance);
+            let inner = check("feed forward balance", index, inner * balance)?;
+            let output = linear("feed forward out", index, layer.feed_forward_out, inner)?;
+            check("feed forward out", index, output + residual)?;
+            (residual, input) = norm("feed forward norm", index, layer.feed_forward_norm)?;
+        }
+        let inner = linear("head", 0, self.head_dense(), input)?;
+        linear("classifier", 0, self.classifier(), inner.max(1.0))?;
+        Ok(())
+    }
+}
+
+/// The largest magnitude, or infinity if a value is not finite.
+fn largest(values: &[f32]) -> f64 {
+    let mut most = 0.0f32;
+    let mut finite = true;
+    for &x in values {
+        finite &= x.is_finite();
+        most = most.max(x.abs());
+    }
+    if finite {
+        f64::from(most)
+    } else {
+        f64::INFINITY
+    }
+}
