@@ -1,0 +1,170 @@
+//! int8 weights and activations in standard operators.
+//!
+//! An activation is quantized anew for each row, that is, each token: `lo = min(0, min x)`,
+//! `hi = max(0, max x)`, `s = (hi - lo) / 255`, `zp = -round(lo / s)` and
+//! `q = clip(round(x / s) + zp, 0, 255)`. `MatMulInteger` accepts no zero point for each row
+//! in ONNX Runtime, so it is given none, and `zp` times the sum of a weight's column is
+//! subtracted from what it returns.
+
+use std::rc::Rc;
+
+use tract_onnx::pb::tensor_proto::DataType;
+
+use super::float32::Float32;
+use super::graph::{Attribute, Graph, Values};
+use super::{Precision, Rows, scope, transpose};
+use crate::balance::Balance;
+use crate::checkpoint::Parameter;
+use crate::config::Config;
+use crate::quantize::quantize_rows;
+
+/// Each matrix is three initializers: `…_quantized`, `…_scale` and, for products, the sums of
+/// its columns in `…_sum`.
+pub(super) struct Int8 {
+    pub(super) balance: Rc<Balance>,
+}
+
+impl Precision for Int8 {
+    fn embed(
+        &self,
+        graph: &mut Graph,
+        config: &Config,
+        table: Parameter,
+        rows: Rows<'_>,
+    ) -> String {
+        if table != Parameter::WordEmbedding {
+            // The other tables are small, and every text meets the same few rows.
+            return Float32.embed(graph, config, table, rows);
+        }
+        let scope = scope(config, table);
+        let shape = table.shape(config);
+        let (count, columns) = (shape[0], shape[1]);
+        let name = table.name(config.architecture);
+        let quantized = format!("{name}_quantized");
+        let scale = format!("{name}_scale");
+        graph.initializers(
+            &[
+                (&quantized, DataType::Int8, &[count, columns]),
+                (&scale, DataType::Float, &[count, 1]),
+            ],
+            move |checkpoint| {
+                let rows = quantize_rows(&checkpoint.load(table)?, columns);
+                Ok(vec![Values::I8(rows.values), Values::F32(rows.scales)])
+            },
+        );
+        let selected = rows.select(graph, &scope, &quantized);
+        let selected = cast(graph, &scope, &selected, DataType::Float);
+        let scales = rows.select(graph, &scope, &scale);
+        graph.node(&scope, "Mul", &[&selected, &scales])
+    }
+
+    fn products<const N: usize>(
+        &self,
+        graph: &mut Graph,
+        config: &Config,
+        input: &str,
+        products: [(Parameter, Parameter); N],
+    ) -> [String; N] {
+        // The quantized input is shared; it is named after the first product.
+        let first = products[0].0;
+        let scope_of_row = scope(config, first);
+        let mut input = input.to_owned();
+        if let Some(factors) = self.balance.explicit_input(first) {
+            let name = format!("{}_balance", first.name(config.architecture));
+            let factors = factors.to_vec();
+            graph.initializers(&[(&name, DataType::Float, &[factors.len()])], move |_| {
+                Ok(vec![Values::F32(factors.clone())])
+            });
+            input = graph.node(&scope_of_row, "Mul", &[&input, &name]);
+        }
+        let row = QuantizedActivation::new(graph, &scope_of_row, &input);
+        products.map(|(weight, bias)| {
+            let scope = scope(config, weight);
+            let shape = weight.shape(config);
+            let (outputs, inputs) = (shape[0], shape[1]);
+            let name = weight.name(config.architecture);
+            let quantized = format!("{name}_quantized");
+            let scale = format!("{name}_scale");
+            let sum = format!("{name}_sum");
+            let bias_name = bias.name(config.architecture);
+            let balance = Rc::clone(&self.balance);
+            graph.initializers(
+                &[
+                    (&quantized, DataType::Int8, &[inputs, outputs]),
+                    (&scale, DataType::Float, &[outputs]),
+                    (&sum, DataType::Int32, &[outputs]),
+                    (&bias_name, DataType::Float, &[outputs]),
+                ],
+                move |checkpoint| {
+                    let (rows, bias) = balance.quantize_product(checkpoint, weight, bias)?;
+                    let sums = rows.sums();
+                    Ok(vec![
+                        Values::I8(transpose(&rows.values, inputs)),
+                        Values::F32(rows.scales),
+                        Values::I32(sums),
+                        Values::F32(bias),
+                    ])
+                },
+            );
+            let product = graph.node(&scope, "MatMulInteger", &[&row.quantized, &quantized]);
+            let offset = graph.node(&scope, "Mul", &[&row.zero_point, &sum]);
+            let product = graph.node(&scope, "Sub", &[&product, &offset]);
+            let product = cast(graph, &scope, &product, DataType::Float);
+            let scale = graph.node(&scope, "Mul", &[&row.scale, &scale]);
+            let product = graph.node(&scope, "Mul", &[&product, &scale]);
+            graph.node(&scope, "Add", &[&product, &bias_name])
+        })
+    }
+
+    fn constants(&self, graph: &mut Graph) {
+        graph.integers(LAST_AXIS, vec![-1]);
+        graph.scalar(ZERO, 0.0);
+        graph.scalar(LARGEST, 255.0);
+        graph.scalar(SMALLEST_SCALE, f32::MIN_POSITIVE);
+    }
+}
+
+const LAST_AXIS: &str = "last_axis";
+const ZERO: &str = "zero";
+const LARGEST: &str = "largest_uint8";
+const SMALLEST_SCALE: &str = "smallest_scale";
+
+/// The values of one activation: uint8, with a scale and an int32 zero point for each row.
+struct QuantizedActivation {
+    quantized: String,
+    scale: String,
+    zero_point: String,
+}
+
+impl QuantizedActivation {
+    fn new(graph: &mut Graph, scope: &str, input: &str) -> Self {
+        let scope = &format!("{scope}/quantize");
+        let low = graph.node(scope, "ReduceMin", &[input, LAST_AXIS]);
+        let low = graph.node(scope, "Min", &[&low, ZERO]);
+        let high = graph.node(scope, "ReduceMax", &[input, LAST_AXIS]);
+        let high = graph.node(scope, "Max", &[&high, ZERO]);
+        let range = graph.node(scope, "Sub", &[&high, &low]);
+        let scale = graph.node(scope, "Div", &[&range, LARGEST]);
+        // A row of zeros, or of next to nothing, has no finite inverse: it becomes zeros.
+        let inverse = graph.node(scope, "Reciprocal", &[&scale]);
+        let usable = graph.node(scope, "Greater", &[&scale, SMALLEST_SCALE]);
+        let inverse = graph.node(scope, "Where", &[&usable, &inverse, ZERO]);
+        let low = graph.node(scope, "Mul", &[&low, &inverse]);
+        let low = graph.node(scope, "Round", &[&low]);
+        let zero_point = graph.node(scope, "Neg", &[&low]);
+        let steps = graph.node(scope, "Mul", &[input, &inverse]);
+        let steps = graph.node(scope, "Round", &[&steps]);
+        let steps = graph.node(scope, "Add", &[&steps, &zero_point]);
+        let steps = graph.node(scope, "Clip", &[&steps, ZERO, LARGEST]);
+        Self {
+            quantized: cast(graph, scope, &steps, DataType::Uint8),
+            scale,
+            zero_point: cast(graph, scope, &zero_point, DataType::Int32),
+        }
+    }
+}
+
+fn cast(graph: &mut Graph, scope: &str, value: &str, to: DataType) -> String {
+    let to = Attribute::Int("to", to as i64);
+    graph.node_with(scope, "Cast", &[value], &[to])
+}

@@ -1,0 +1,579 @@
+//! A checkpoint as one `.filbert` file, in memory.
+//!
+//! The bytes are a function of the checkpoint alone: no time, host or path goes in.
+
+use bytemuck::{Zeroable, bytes_of, cast_slice, cast_slice_mut};
+use filbert::format::{
+    Activation, Columns, Header, Labels, LinearShape, MAGIC, MAJOR_VERSION, MINOR_VERSION, NO_TEXT,
+    PANEL, SECTION_ALIGN, Section, SectionKind, SelfTest, SelfTestCase, Shape, Tensor, TensorKind,
+    padded, tensor_table,
+};
+use filbert::{Classifier, Model, Options};
+use sha2::{Digest, Sha256};
+
+use crate::balance::Balance;
+use crate::checkpoint::{Checkpoint, LayerParameter, Parameter};
+use crate::config::{Architecture, Config};
+use crate::error::Error;
+use crate::progress::Progress;
+use crate::quantize::{quantize_rows, quantize_rows_i16};
+use crate::vocabulary::VocabularySource;
+
+/// The texts that travel in every file, with their logits; a pair where there are two.
+const SELF_TEST: &[(&str, Option<&str>)] = &[
+    ("", None),
+    ("Good.", None),
+    ("A gorgeous, witty film that earns every laugh.", None),
+    (
+        "The battery died after two days, and support never answered.",
+        None,
+    ),
+    ("naïve café — 映画はとても良かったです 😀 Привет!", None),
+    (
+        "The kettle boils fast and pours well. The lid sticks, the cord is short, and after a \
+         month the light went out; still, for the price, I would buy it again and give the old \
+         one to my brother, who breaks everything he owns before the year is over.",
+        None,
+    ),
+    ("The train was late.", Some("It did not arrive on time.")),
+];
+
+/// A converted model, ready to be written.
+pub struct Package {
+    sections: [Vec<u8>; SMALL],
+    bytes: Vec<u8>,
+}
+
+/// Sections before the weights.
+const SMALL: usize = SectionKind::ALL.len() - 1;
+
+impl std::fmt::Debug for Package {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Package")
+            .field("length", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Package {
+    /// Quantizes a checkpoint, lays it out, and computes the self-test's logits with the
+    /// runtime itself.
+    ///
+    /// # Errors
+    /// If a weight is not finite, if the tokenizer is not supported, or if the runtime refuses
+    /// the result.
+    pub fn build(checkpoint: &Checkpoint, progress: &mut dyn Progress) -> Result<Self, Error> {
+        let balance = Balance::measure(checkpoint, progress)?;
+        Self::build_balanced(checkpoint, &balance, progress)
+    }
+
+    /// As [`Package::build`], where the balance is known.
+    ///
+    /// # Errors
+    /// As for [`Package::build`].
+    pub fn build_balanced(
+        checkpoint: &Checkpoint,
+        balance: &Balance,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, Error> {
+        let mut package = Self::quantize(checkpoint, balance, "quantizing", progress)?;
+        package.complete_self_test(progress)?;
+        Ok(package)
+    }
+
+    /// A package whose self-test has no logits yet; `task` is what the progress shows.
+    pub(crate) fn quantize(
+        checkpoint: &Checkpoint,
+        balance: &Balance,
+        task: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, Error> {
+        let config = checkpoint.config();
+        let vocabulary = VocabularySource::read(checkpoint.folder(), config.vocabulary)?;
+        let max_tokens = vocabulary
+            .max_tokens()
+            .unwrap_or(usize::MAX)
+            .min(config.positions);
+        if max_tokens < 3 {
+            return Err(Error::in_file(
+                checkpoint.folder(),
+                format!("the model takes {max_tokens} tokens; a pair of texts needs at least 3"),
+            ));
+        }
+        let shape = shape(config, max_tokens);
+        let (tensors, length) = tensor_table(&shape).ok_or_else(|| {
+            Error::in_file(
+                checkpoint.folder(),
+                "the model's dimensions are too large for a file",
+            )
+        })?;
+        let length = usize::try_from(length).map_err(|_| {
+            Error::in_file(
+                checkpoint.folder(),
+                "the model is too large for this machine",
+            )
+        })?;
+
+        let mut sections: [Vec<u8>; SMALL] = std::array::from_fn(|_| Vec::new());
+        let mut set = |kind: SectionKind, bytes: Vec<u8>| sections[kind as usize - 1] = bytes;
+        set(SectionKind::Shape, bytes_of(&shape).to_vec());
+        set(SectionKind::Tensors, cast_slice(&tensors).to_vec());
+        set(SectionKind::Labels, labels(&config.labels)?);
+        set(SectionKind::Vocabulary, vocabulary.section());
+        let blank = vec![0.0; SELF_TEST.len() * config.labels.len()];
+        set(SectionKind::SelfTest, self_test(&blank));
+        set(SectionKind::Provenance, provenance(checkpoint)?);
+
+        let mut package = Self {
+            sections,
+            bytes: Vec::new(),
+        };
+        let start = package.weights_offset();
+        package.bytes.resize(start + length, 0);
+        WeightWriter {
+            checkpoint,
+            balance,
+            shape: &shape,
+            weights: &mut package.bytes[start..],
+            tensors: &tensors,
+        }
+        .write(task, progress)?;
+        package.write_head();
+        Ok(package)
+    }
+
+    /// Sets the accuracy section: JSON, or nothing.
+    pub fn set_accuracy(&mut self, json: &[u8]) {
+        self.replace(SectionKind::Accuracy, json.to_vec());
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The file's bytes.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    fn complete_self_test(&mut self, progress: &mut dyn Progress) -> Result<(), Error> {
+        progress.begin("computing the self-test", SELF_TEST.len() as u64);
+        let model = Model::from_vec(std::mem::take(&mut self.bytes))?;
+        let classifier = Classifier::new(model, &Options::default())?;
+        let mut logits = Vec::new();
+        for &(first, second) in SELF_TEST {
+            let result = match second {
+                Some(second) => classifier.classify_pair(first, second)?,
+                None => classifier.classify(first)?,
+            };
+            logits.extend_from_slice(result.logits());
+            progress.advance(1);
+        }
+        progress.finish();
+        self.bytes = classifier.into_model().into_vec();
+        self.replace(SectionKind::SelfTest, self_test(&logits));
+        Ok(())
+    }
+
+    /// Replaces a section, and moves the weights if they must move.
+    fn replace(&mut self, kind: SectionKind, section: Vec<u8>) {
+        let before = self.weights_offset();
+        self.sections[kind as usize - 1] = section;
+        let after = self.weights_offset();
+        self.bytes.splice(..before, std::iter::repeat_n(0, after));
+        self.write_head();
+    }
+
+    /// Where each section begins, the weights last.
+    fn offsets(&self) -> [usize; SMALL + 1] {
+        let mut end = size_of::<Header>() + SectionKind::ALL.len() * size_of::<Section>();
+        std::array::from_fn(|index| {
+            let start = end.next_multiple_of(SECTION_ALIGN as usize);
+            end = start + self.sections.get(index).map_or(0, Vec::len);
+            start
+        })
+    }
+
+    fn weights_offset(&self) -> usize {
+        self.offsets()[SMALL]
+    }
+
+    /// Writes everything before the weights: the header, the section table and the sections.
+    fn write_head(&mut self) {
+        let offsets = self.offsets();
+        let (head, weights) = self.bytes.split_at_mut(offsets[SMALL]);
+        let mut table = [Section::zeroed(); SectionKind::ALL.len()];
+        for (index, (record, kind)) in table.iter_mut().zip(SectionKind::ALL).enumerate() {
+            let bytes = self.sections.get(index).map_or(&*weights, Vec::as_slice);
+            *record = Section {
+                kind: kind as u32,
+                checksum: crc32fast::hash(bytes),
+                offset: offsets[index] as u64,
+                length: bytes.len() as u64,
+                reserved: 0,
+            };
+        }
+        for (section, offset) in self.sections.iter().zip(offsets) {
+            head[offset..offset + section.len()].copy_from_slice(section);
+        }
+        let mut header = Header {
+            magic: MAGIC,
+            major: MAJOR_VERSION,
+            minor: MINOR_VERSION,
+            required_features: 0,
+            file_length: (offsets[SMALL] + weights.len()) as u64,
+            section_count: SectionKind::ALL.len() as u32,
+            checksum: 0,
+            reserved: [0; 32],
+        };
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(bytes_of(&header));
+        hasher.update(cast_slice(&table));
+        header.checksum = hasher.finalize();
+        let (to, rest) = head.split_at_mut(size_of::<Header>());
+        to.copy_from_slice(bytes_of(&header));
+        rest[..size_of_val(&table)].copy_from_slice(cast_slice(&table));
+    }
+}
+
+fn shape(config: &Config, max_tokens: usize) -> Shape {
+    Shape {
+        layers: config.layers as u32,
+        hidden: config.hidden as u32,
+        heads: config.heads as u32,
+        head_size: config.head_size() as u32,
+        intermediate: config.intermediate as u32,
+        vocabulary: config.vocabulary as u32,
+        positions: config.positions as u32,
+        token_types: config.token_types as u32,
+        labels: config.labels.len() as u32,
+        max_tokens: max_tokens as u32,
+        activation: config.activation as u32,
+        head_activation: match config.architecture {
+            Architecture::Bert => Activation::Tanh,
+            Architecture::DistilBert => Activation::Relu,
+        } as u32,
+        problem: config.problem as u32,
+        layer_norm_eps: config.layer_norm_eps,
+        reserved: [0; 2],
+    }
+}
+
+fn labels(labels: &[String]) -> Result<Vec<u8>, Error> {
+    let text = labels.concat();
+    let too_long = |_| Error::new("config.json: id2label: the labels' text passes 4 GiB");
+    let text_length = u32::try_from(text.len()).map_err(too_long)?;
+    let mut offsets = vec![0u32];
+    for label in labels {
+        offsets.push(offsets[offsets.len() - 1] + label.len() as u32);
+    }
+    let head = Labels {
+        count: labels.len() as u32,
+        text_length,
+    };
+    Ok([bytes_of(&head), cast_slice(&offsets), text.as_bytes()].concat())
+}
+
+fn self_test(logits: &[f32]) -> Vec<u8> {
+    let mut text = String::new();
+    let mut place = |part: &str| {
+        let offset = text.len() as u32;
+        text.push_str(part);
+        (offset, part.len() as u32)
+    };
+    let cases: Vec<_> = SELF_TEST
+        .iter()
+        .map(|&(first, second)| {
+            let (first_offset, first_length) = place(first);
+            let (second_offset, second_length) = second.map_or((0, NO_TEXT), &mut place);
+            SelfTestCase {
+                first_offset,
+                first_length,
+                second_offset,
+                second_length,
+            }
+        })
+        .collect();
+    let head = SelfTest {
+        count: cases.len() as u32,
+        text_length: text.len() as u32,
+    };
+    [
+        bytes_of(&head),
+        cast_slice(&cases),
+        cast_slice(logits),
+        text.as_bytes(),
+    ]
+    .concat()
+}
+
+fn provenance(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
+    let weights: Vec<_> = checkpoint
+        .weight_files()
+        .map(|(path, bytes)| {
+            let digest = Sha256::digest(bytes);
+            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            serde_json::json!({
+                "file": path.file_name().map(|name| name.to_string_lossy()),
+                "bytes": bytes.len(),
+                "sha256": digest,
+            })
+        })
+        .collect();
+    let json = serde_json::json!({
+        "converter": concat!("filbert-convert ", env!("CARGO_PKG_VERSION")),
+        "architecture": checkpoint.config().architecture.class(),
+        "quantization": "int8 weights, symmetric by output channel",
+        "weights": weights,
+    });
+    serde_json::to_vec(&json).map_err(|error| Error::new(error.to_string()))
+}
+
+/// Writes the tensors to their places.
+struct WeightWriter<'a> {
+    checkpoint: &'a Checkpoint,
+    balance: &'a Balance,
+    shape: &'a Shape,
+    weights: &'a mut [u8],
+    tensors: &'a [Tensor],
+}
+
+/// Where a row or column of a checkpoint's matrix lies in the padded one.
+type Placement = fn(&Shape, usize) -> usize;
+
+/// In its own place.
+fn unpadded(_: &Shape, index: usize) -> usize {
+    index
+}
+
+/// Heads begin at panels.
+fn padded_by_head(shape: &Shape, index: usize) -> usize {
+    let size = shape.head_size as usize;
+    index / size * shape.head_stride() + index % size
+}
+
+impl WeightWriter<'_> {
+    fn write(mut self, task: &str, progress: &mut dyn Progress) -> Result<(), Error> {
+        use LayerParameter as L;
+        use Parameter as P;
+        use TensorKind as K;
+        progress.begin(task, u64::from(self.shape.layers) + 2);
+        self.write_word_embedding()?;
+        self.write_embedding(P::PositionEmbedding, K::PositionRows, K::PositionScales)?;
+        if self.shape.token_types > 0 {
+            self.write_embedding(P::TokenTypeEmbedding, K::TokenTypeRows, K::TokenTypeScales)?;
+        }
+        self.write_norm(
+            (P::EmbeddingNormWeight, P::EmbeddingNormBias),
+            P::Layer(0, L::QueryWeight),
+            K::EmbeddingNorm,
+            0,
+        )?;
+        progress.advance(1);
+
+        let shape = *self.shape;
+        let heads = shape.attention_width();
+        for layer in 0..shape.layers as usize {
+            let p = |parameter| P::Layer(layer, parameter);
+            let qkv = (
+                K::QueryKeyValue,
+                K::QueryKeyValueColumns,
+                shape.query_key_value(),
+            );
+            for (part, (weight, bias)) in [
+                (L::QueryWeight, L::QueryBias),
+                (L::KeyWeight, L::KeyBias),
+                (L::ValueWeight, L::ValueBias),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let place = (
+                    unpadded as Placement,
+                    padded_by_head as Placement,
+                    part * heads,
+                );
+                self.write_linear((p(weight), p(bias)), qkv, layer, place)?;
+            }
+            self.write_linear(
+                (p(L::AttentionOutputWeight), p(L::AttentionOutputBias)),
+                (
+                    K::AttentionOutput,
+                    K::AttentionOutputColumns,
+                    shape.attention_output(),
+                ),
+                layer,
+                (padded_by_head, unpadded, 0),
+            )?;
+            self.write_norm(
+                (p(L::AttentionNormWeight), p(L::AttentionNormBias)),
+                p(L::FeedForwardInWeight),
+                K::AttentionNorm,
+                layer,
+            )?;
+            self.write_linear(
+                (p(L::FeedForwardInWeight), p(L::FeedForwardInBias)),
+                (
+                    K::FeedForwardIn,
+                    K::FeedForwardInColumns,
+                    shape.feed_forward_in(),
+                ),
+                layer,
+                (unpadded, unpadded, 0),
+            )?;
+            let mut balance = self
+                .balance
+                .explicit_input(p(L::FeedForwardOutWeight))
+                .unwrap_or_default()
+                .to_vec();
+            balance.resize(padded(shape.intermediate as usize), 0.0);
+            self.write_floats(K::FeedForwardBalance, layer, &balance);
+            self.write_linear(
+                (p(L::FeedForwardOutWeight), p(L::FeedForwardOutBias)),
+                (
+                    K::FeedForwardOut,
+                    K::FeedForwardOutColumns,
+                    shape.feed_forward_out(),
+                ),
+                layer,
+                (unpadded, unpadded, 0),
+            )?;
+            let next = if layer + 1 < shape.layers as usize {
+                P::Layer(layer + 1, L::QueryWeight)
+            } else {
+                P::HeadDenseWeight
+            };
+            self.write_norm(
+                (p(L::FeedForwardNormWeight), p(L::FeedForwardNormBias)),
+                next,
+                K::FeedForwardNorm,
+                layer,
+            )?;
+            progress.advance(1);
+        }
+        self.write_linear(
+            (P::HeadDenseWeight, P::HeadDenseBias),
+            (K::HeadDense, K::HeadDenseColumns, shape.head_dense()),
+            0,
+            (unpadded, unpadded, 0),
+        )?;
+        self.write_linear(
+            (P::ClassifierWeight, P::ClassifierBias),
+            (K::Classifier, K::ClassifierColumns, shape.classifier()),
+            0,
+            (unpadded, unpadded, 0),
+        )?;
+        progress.advance(1);
+        progress.finish();
+        Ok(())
+    }
+
+    /// The bytes of a tensor.
+    fn tensor(&mut self, kind: TensorKind, layer: usize) -> &mut [u8] {
+        let tensor = self
+            .tensors
+            .iter()
+            .find(|tensor| tensor.kind == kind as u32 && tensor.layer as usize == layer)
+            .expect("the shape implies the tensor");
+        &mut self.weights[tensor.offset as usize..][..tensor.length as usize]
+    }
+
+    /// A tensor's floats. The section lies at a multiple of 16 KiB of a buffer of bytes, which
+    /// need not be aligned, so they are written as bytes.
+    fn write_floats(&mut self, kind: TensorKind, layer: usize, values: &[f32]) {
+        self.tensor(kind, layer).copy_from_slice(cast_slice(values));
+    }
+
+    fn write_word_embedding(&mut self) -> Result<(), Error> {
+        let hidden = self.shape.hidden as usize;
+        let matrix = self.checkpoint.load(Parameter::WordEmbedding)?;
+        let quantized = quantize_rows(&matrix, hidden);
+        drop(matrix);
+        let to = cast_slice_mut::<u8, i8>(self.tensor(TensorKind::WordRows, 0));
+        let rows = quantized.values.chunks_exact(hidden);
+        for (to, from) in to.chunks_exact_mut(padded(hidden)).zip(rows) {
+            to[..hidden].copy_from_slice(from);
+        }
+        self.write_floats(TensorKind::WordScales, 0, &quantized.scales);
+        Ok(())
+    }
+
+    /// Writes a small table, in 16 bits.
+    fn write_embedding(
+        &mut self,
+        parameter: Parameter,
+        rows: TensorKind,
+        scales: TensorKind,
+    ) -> Result<(), Error> {
+        let hidden = self.shape.hidden as usize;
+        let (values, row_scales) = quantize_rows_i16(&self.checkpoint.load(parameter)?, hidden);
+        let to = self.tensor(rows, 0);
+        let row_bytes = padded(hidden) * size_of::<i16>();
+        for (to, from) in to
+            .chunks_exact_mut(row_bytes)
+            .zip(values.chunks_exact(hidden))
+        {
+            to[..size_of_val(from)].copy_from_slice(cast_slice(from));
+        }
+        self.write_floats(scales, 0, &row_scales);
+        Ok(())
+    }
+
+    /// Writes a layer norm, and the balance of the products that read it: `next` is the weight
+    /// of one of them.
+    fn write_norm(
+        &mut self,
+        (weight, bias): (Parameter, Parameter),
+        next: Parameter,
+        kind: TensorKind,
+        layer: usize,
+    ) -> Result<(), Error> {
+        let width = padded(self.shape.hidden as usize);
+        let mut values = self.checkpoint.load(weight)?;
+        values.resize(width, 0.0);
+        values.extend(self.checkpoint.load(bias)?);
+        values.resize(2 * width, 0.0);
+        values.extend_from_slice(self.balance.explicit_input(next).unwrap_or_default());
+        values.resize(3 * width, 0.0);
+        self.write_floats(kind, layer, &values);
+        Ok(())
+    }
+
+    /// Writes a product's weights, or those of one of several side by side.
+    fn write_linear(
+        &mut self,
+        (weight, bias): (Parameter, Parameter),
+        (kind, columns_kind, shape): (TensorKind, TensorKind, LinearShape),
+        layer: usize,
+        (place_input, place_output, first_output): (Placement, Placement, usize),
+    ) -> Result<(), Error> {
+        let (quantized, bias) = self
+            .balance
+            .quantize_product(self.checkpoint, weight, bias)?;
+        let inputs = quantized.columns;
+
+        let model = *self.shape;
+        let bytes = cast_slice_mut::<u8, i8>(self.tensor(kind, layer));
+        for (row, values) in quantized.values.chunks_exact(inputs).enumerate() {
+            let output = first_output + place_output(&model, row);
+            for (input, &value) in values.iter().enumerate() {
+                bytes[shape.index(place_input(&model, input), output)] = value;
+            }
+        }
+
+        let record = size_of::<Columns>();
+        let columns = self.tensor(columns_kind, layer);
+        for (row, sum) in quantized.sums().into_iter().enumerate() {
+            let output = first_output + place_output(&model, row);
+            let to = &mut columns[output / PANEL * record..][..record];
+            let mut columns: Columns = bytemuck::pod_read_unaligned(to);
+            let lane = output % PANEL;
+            columns.scale[lane] = quantized.scales[row];
+            columns.sum[lane] = sum;
+            columns.bias[lane] = bias[row];
+            to.copy_from_slice(bytes_of(&columns));
+        }
+        Ok(())
+    }
+}
