@@ -1,0 +1,119 @@
+//! The `filbert` command.
+//!
+//! Results go to standard output, everything else to standard error. The exit code is 0 when
+//! done, 1 on failure, 2 for wrong usage and 3 when int8 lost more accuracy than allowed.
+
+mod classify;
+mod convert;
+mod eval;
+mod inspect;
+mod model;
+mod selftest;
+mod terminal;
+mod verify;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Classify text on this machine, with int8 BERT models in one file.
+#[derive(Parser)]
+#[command(
+    name = "filbert",
+    version,
+    after_help = "\
+Examples:
+  filbert classify models/tiny-sst2 \"a gorgeous, witty film\"
+  filbert convert models/tiny-sst2 -o tiny.filbert
+  filbert classify tiny.filbert < reviews.txt
+  filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2
+
+`filbert COMMAND --help` tells more, with examples.",
+    after_long_help = "\
+Examples:
+  A checkpoint as Hugging Face transformers saves it, converted on the spot:
+    filbert classify models/tiny-sst2 \"a gorgeous, witty film\"
+
+  Converted once, then used, one text a line:
+    filbert convert models/tiny-sst2 -o tiny.filbert
+    filbert classify tiny.filbert < reviews.txt
+
+  What int8 costs on your own labelled texts:
+    filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2
+
+Results go to standard output, everything else to standard error.
+
+Exit codes:
+  0  done
+  1  failed: the reason is on standard error
+  2  wrong usage
+  3  int8 lost more accuracy than --max-drop allows; nothing was written"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Classify(classify::Arguments),
+    Convert(convert::Arguments),
+    Eval(eval::Arguments),
+    Inspect(inspect::Arguments),
+    Verify(verify::Arguments),
+    Selftest(selftest::Arguments),
+}
+
+/// Why a command did not end with code 0.
+enum Failure {
+    /// It could not be done.
+    Failed(String),
+    /// It cannot be asked for.
+    Usage(String),
+    /// int8 lost more accuracy than allowed.
+    AccuracyLimit(String),
+    /// Whoever read the results has seen enough.
+    OutputClosed,
+}
+
+impl From<filbert::Error> for Failure {
+    fn from(error: filbert::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<filbert_convert::Error> for Failure {
+    fn from(error: filbert_convert::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// The only input and output that commands do themselves is on the standard streams.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Self::Failed(format!("standard output: {error}")),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Classify(arguments) => classify::run(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Selftest(arguments) => selftest::run(&arguments),
+    };
+    let (message, code) = match result {
+        Ok(()) | Err(Failure::OutputClosed) => return ExitCode::SUCCESS,
+        Err(Failure::Failed(message)) => (message, 1),
+        Err(Failure::Usage(message)) => (message, 2),
+        Err(Failure::AccuracyLimit(message)) => (message, 3),
+    };
+    terminal::note(&message);
+    ExitCode::from(code)
+}

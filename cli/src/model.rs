@@ -1,0 +1,38 @@
+//! The model that a command works on.
+
+use std::path::Path;
+
+use filbert::Model;
+use filbert_convert::Checkpoint;
+use filbert_convert::package::Package;
+
+use crate::Failure;
+use crate::terminal::{self, ProgressBars};
+
+/// Opens a `.filbert` file, or converts a checkpoint folder in memory and says so.
+pub(crate) fn open(path: &Path) -> Result<Model, Failure> {
+    if !path.is_dir() {
+        return Ok(Model::open(path)?);
+    }
+    let checkpoint = Checkpoint::open(path)?;
+    terminal::note(&format!(
+        "{0} is a checkpoint: converting it in memory; `filbert convert {0} -o FILE` does so once \
+         and for all",
+        path.display()
+    ));
+    let mut progress = ProgressBars::default();
+    let package = Package::build(&checkpoint, &mut progress)?;
+    drop(checkpoint);
+    Ok(Model::from_vec(package.into_bytes())?)
+}
+
+/// Refuses a folder, with the advice to convert it.
+pub(crate) fn check_file(path: &Path) -> Result<(), Failure> {
+    if !path.is_dir() {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!(
+        "{0}: is a folder, not a .filbert file; make one with `filbert convert {0} -o FILE`",
+        path.display()
+    )))
+}

@@ -1,0 +1,885 @@
+//! The `filbert` command from end to end: what it prints, where, and with which exit code.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use filbert::Problem;
+use filbert_convert::config::Architecture;
+use filbert_convert::synthetic::SyntheticCheckpoint;
+use serde_json::{Value, json};
+
+const CHECKPOINT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny-sst2");
+const GOOD: &str = "a gorgeous, witty film";
+const BAD: &str = "The plot is a mess and the acting is worse.";
+
+/// A folder of one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("command-{}-{number}", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// The path of a file in the folder, as an argument.
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
+        fs::write(self.0.join(name), contents).unwrap();
+        self.path(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(&self.0)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a run left.
+#[derive(Debug)]
+struct Run {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Run {
+    #[track_caller]
+    fn succeeded(self) -> Self {
+        assert_eq!(self.code, 0, "{self:?}");
+        self
+    }
+
+    /// Failed with this code and one line on standard error that has these parts.
+    #[track_caller]
+    fn failed(self, code: i32, parts: &[&str]) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        let line = self.err.lines().last().unwrap_or_default();
+        assert!(line.starts_with("filbert: "), "{self:?}");
+        for part in parts {
+            assert!(line.contains(part), "{part:?} is not in {self:?}");
+        }
+        self
+    }
+
+    /// Each line of standard output as JSON.
+    #[track_caller]
+    fn json(&self) -> Vec<Value> {
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        self.out.lines().map(parse).collect()
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_filbert"));
+    command
+        .args(arguments.iter().map(OsStr::new))
+        .env_remove("FILBERT_ISA")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+#[track_caller]
+fn filbert(arguments: &[&str]) -> Run {
+    finish(command(arguments).output().unwrap())
+}
+
+/// Runs the command with this standard input.
+#[track_caller]
+fn filbert_reading(arguments: &[&str], input: impl AsRef<[u8]> + Send) -> Run {
+    let mut child = command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        // The command may end before it has read everything.
+        scope.spawn(move || drop(stdin.write_all(input.as_ref())));
+        finish(child.wait_with_output().unwrap())
+    })
+}
+
+#[track_caller]
+fn finish(output: std::process::Output) -> Run {
+    Run {
+        code: output.status.code().expect("no signal"),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The small model, converted once for all tests.
+fn model() -> &'static str {
+    static FILE: OnceLock<String> = OnceLock::new();
+    FILE.get_or_init(|| {
+        // One name for every run of the tests: it is replaced, and so never left over.
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny.filbert");
+        let path = path.to_str().unwrap().to_owned();
+        filbert(&["convert", CHECKPOINT, "-o", &path]).succeeded();
+        path
+    })
+}
+
+/// A small checkpoint of random weights.
+fn synthetic(folder: &Folder, name: &str, checkpoint: &SyntheticCheckpoint) -> String {
+    let path = folder.0.join(name);
+    checkpoint.write(&path).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn labels(answers: &[Value]) -> Vec<&str> {
+    answers
+        .iter()
+        .map(|a| a["label"].as_str().unwrap())
+        .collect()
+}
+
+// Usage.
+
+#[test]
+fn help_teaches_with_examples() {
+    for name in [
+        "classify", "convert", "eval", "inspect", "verify", "selftest",
+    ] {
+        for flag in ["-h", "--help"] {
+            let run = filbert(&[name, flag]).succeeded();
+            assert!(run.out.contains("Examples:"), "{name}: {}", run.out);
+            assert!(run.out.contains(&format!("filbert {name} ")), "{}", run.out);
+            assert_eq!(run.err, "");
+        }
+    }
+    let run = filbert(&["--help"]).succeeded();
+    assert!(run.out.contains("Exit codes"), "{}", run.out);
+    assert!(
+        filbert(&["--version"])
+            .succeeded()
+            .out
+            .starts_with("filbert ")
+    );
+}
+
+#[test]
+fn wrong_usage_is_code_2() {
+    let file = model();
+    let cases: &[&[&str]] = &[
+        &[],
+        &["translate"],
+        &["classify"],
+        &["classify", file, "--top-k", "0", "x"],
+        &["classify", file, "--threads", "none", "x"],
+        &["classify", file, "--threshold", "nan", "x"],
+        &[
+            "classify", file, "--allow", "POSITIVE", "--deny", "NEGATIVE", "x",
+        ],
+        &["classify", file, "-1 star"],
+        &["classify", file, "--pair", "one text"],
+        &["convert", CHECKPOINT],
+        &[
+            "convert",
+            CHECKPOINT,
+            "-o",
+            "x.filbert",
+            "--max-drop",
+            "0.5",
+        ],
+        &[
+            "convert",
+            CHECKPOINT,
+            "-o",
+            "x.filbert",
+            "--eval",
+            "x.tsv",
+            "--max-drop",
+            "few",
+        ],
+        &["eval", file],
+        &["inspect"],
+    ];
+    for arguments in cases {
+        let run = filbert(arguments);
+        assert_eq!(run.code, 2, "{arguments:?}: {run:?}");
+        assert_eq!(run.out, "", "{arguments:?}");
+        assert_ne!(run.err, "", "{arguments:?}");
+    }
+}
+
+// Classify.
+
+#[test]
+fn first_command_of_the_readme_works() {
+    let run = filbert(&["classify", CHECKPOINT, GOOD]).succeeded();
+    assert_eq!(run.out.lines().count(), 1);
+    assert!(run.out.starts_with("POSITIVE "), "{run:?}");
+    assert!(
+        run.out.contains(" %  ") && run.out.ends_with(&format!("{GOOD}\n")),
+        "{run:?}"
+    );
+    assert!(run.err.contains("converting it in memory"), "{run:?}");
+    // The file says the same and has nothing to tell besides.
+    let from_file = filbert(&["classify", model(), GOOD]).succeeded();
+    assert_eq!((from_file.out, from_file.err.as_str()), (run.out, ""));
+}
+
+#[test]
+fn json_has_the_shape_of_the_pipeline() {
+    let run = filbert(&["classify", model(), "--json", GOOD, BAD]).succeeded();
+    let answers = run.json();
+    assert_eq!(labels(&answers), ["POSITIVE", "NEGATIVE"]);
+    for (answer, line) in answers.iter().zip(run.out.lines()) {
+        assert_eq!(answer.as_object().unwrap().len(), 2);
+        let score = answer["score"].as_f64().unwrap();
+        assert!((0.5..1.0).contains(&score), "{run:?}");
+        assert!(line.starts_with("{\"label\":"), "{line}");
+        // No digits that an f32 does not have.
+        assert!(
+            line.len() < "{\"label\":\"POSITIVE\",\"score\":0.1234567890}".len(),
+            "{line}"
+        );
+    }
+
+    let run = filbert(&["classify", model(), "--json", "--top-k", "9", GOOD]).succeeded();
+    let answer = &run.json()[0];
+    assert_eq!(labels(answer.as_array().unwrap()), ["POSITIVE", "NEGATIVE"]);
+    let sum: f64 = (0..2).map(|i| answer[i]["score"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-6, "{run:?}");
+    let one = filbert(&["classify", model(), "--json", "--top-k", "1", GOOD]).succeeded();
+    assert_eq!(one.json()[0], json!([answer[0]]));
+}
+
+#[test]
+fn every_line_of_standard_input_has_its_answer() {
+    let mut input = String::new();
+    let mut expected = Vec::new();
+    for i in 0..700 {
+        match i % 4 {
+            0 => input.push_str(&format!("{GOOD}\n")),
+            1 => input.push_str(&format!("{BAD}\r\n")),
+            2 => input.push('\n'),
+            _ => input.push_str("Good. 😀\n"),
+        }
+        expected.push(["POSITIVE", "NEGATIVE", "POSITIVE", "POSITIVE"][i % 4]);
+    }
+    // The last line needs no end.
+    input.push_str(BAD);
+    expected.push("NEGATIVE");
+    let run = filbert_reading(&["classify", model(), "--json"], &input).succeeded();
+    assert_eq!(labels(&run.json()), expected);
+
+    // Neither the neighbours nor the way a text comes in change its score.
+    let alone = filbert(&["classify", model(), "--json", GOOD, BAD, ""]).succeeded();
+    let threads = filbert(&[
+        "classify",
+        model(),
+        "--json",
+        "--threads",
+        "3",
+        GOOD,
+        BAD,
+        "",
+    ]);
+    assert_eq!(alone.out, threads.succeeded().out);
+    assert_eq!(alone.json(), run.json()[..3]);
+
+    let run = filbert_reading(&["classify", model()], "").succeeded();
+    assert_eq!((run.out.as_str(), run.err.as_str()), ("", ""));
+}
+
+#[test]
+fn a_line_is_answered_before_the_next_one_comes() {
+    let mut child = command(&["classify", model(), "--json"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    for (text, label) in [(GOOD, "POSITIVE"), (BAD, "NEGATIVE")] {
+        writeln!(stdin, "{text}").unwrap();
+        assert!(answers.next().unwrap().unwrap().contains(label));
+    }
+    drop(stdin);
+    assert!(answers.next().is_none());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn lines_before_a_bad_one_are_answered() {
+    let bytes = [GOOD.as_bytes(), b"\nna\xC3ve\n", BAD.as_bytes(), b"\n"].concat();
+    let run = filbert_reading(&["classify", model(), "--json"], bytes);
+    let run = run.failed(1, &["standard input: line 2, byte 3: not UTF-8"]);
+    assert_eq!(labels(&run.json()), ["POSITIVE"]);
+}
+
+#[test]
+fn pairs_are_two_arguments_or_a_line_with_a_tab() {
+    let folder = Folder::new();
+    let checkpoint = synthetic(&folder, "pair", &SyntheticCheckpoint::default());
+    let arguments = ["classify", &checkpoint, "--pair", "--json", "--top-k", "2"];
+    let by_line = filbert_reading(&arguments, "word1 word2\tword3\n\t\n").succeeded();
+    let by_argument =
+        filbert(&[&arguments[..], &["word1 word2", "word3", "", ""]].concat()).succeeded();
+    assert_eq!(by_line.out, by_argument.out);
+    assert_eq!(by_line.out.lines().count(), 2);
+    // A pair is not its texts in one.
+    let joined = filbert(&[
+        "classify",
+        &checkpoint,
+        "--json",
+        "--top-k",
+        "2",
+        "word1 word2 word3",
+    ]);
+    assert_ne!(joined.succeeded().json()[0], by_line.json()[0]);
+
+    let run = filbert_reading(&arguments, "a\tb\nno tab\n");
+    assert_eq!(
+        run.failed(1, &["line 2", "found 0 tabs"])
+            .out
+            .lines()
+            .count(),
+        1
+    );
+    let run = filbert(&[
+        "classify",
+        model(),
+        "--pair",
+        "It rained.",
+        "The weather was wet.",
+    ]);
+    assert!(
+        run.succeeded()
+            .out
+            .ends_with("It rained. | The weather was wet.\n")
+    );
+}
+
+#[test]
+fn filters_leave_labels_out() {
+    let classify =
+        |options: &[&str]| filbert(&[&["classify", model()], options, &["--", BAD]].concat());
+    let json = |options| classify(options).succeeded().json().remove(0);
+    assert_eq!(json(&["--json", "--threshold", "0.5"])["label"], "NEGATIVE");
+    assert_eq!(json(&["--json", "--threshold", "1"]), Value::Null);
+    assert_eq!(
+        json(&["--json", "--threshold", "1", "--top-k", "2"]),
+        json!([])
+    );
+    assert_eq!(
+        json(&["--json", "--allow", "POSITIVE"])["label"],
+        "POSITIVE"
+    );
+    assert_eq!(json(&["--json", "--deny", "NEGATIVE"])["label"], "POSITIVE");
+    let both = json(&[
+        "--json", "--allow", "POSITIVE", "--allow", "NEGATIVE", "--top-k", "5",
+    ]);
+    assert_eq!(labels(both.as_array().unwrap()), ["NEGATIVE", "POSITIVE"]);
+    let readable = classify(&["--threshold", "1"]).succeeded();
+    assert!(readable.out.starts_with("(none) "), "{readable:?}");
+    let known = &["\"FINE\"", "NEGATIVE, POSITIVE"];
+    classify(&["--allow", "FINE"]).failed(1, known);
+    classify(&["--deny", "FINE"]).failed(1, known);
+}
+
+#[test]
+fn texts_of_any_length_have_an_answer() {
+    let long = "good ".repeat(200_000);
+    let run = filbert_reading(&["classify", model(), "--json"], &long).succeeded();
+    assert_eq!(labels(&run.json()), ["POSITIVE"]);
+    assert!(
+        run.err.contains("1 of 1 texts cut to the 512 tokens"),
+        "{run:?}"
+    );
+
+    let input = format!("{BAD}\n{long}\n{GOOD}\n");
+    let run = filbert_reading(&["classify", model(), "--json", "--refuse-long"], input);
+    let run = run.failed(1, &["line 2", "512", "--refuse-long"]);
+    assert_eq!(labels(&run.json()), ["NEGATIVE"]);
+
+    // Exactly as long as the model takes, with its two special tokens, and one token more.
+    for (words, code) in [(510, 0), (511, 1)] {
+        let text = "good ".repeat(words);
+        let run = filbert(&["classify", model(), "--refuse-long", &text]);
+        assert_eq!(run.code, code, "{words}");
+    }
+}
+
+#[test]
+fn readable_answers_are_one_line_each() {
+    let text = "first\nsecond\t\u{1b}[31mred";
+    let run = filbert(&["classify", model(), "--top-k", "2", text]).succeeded();
+    assert_eq!(run.out.lines().count(), 1, "{run:?}");
+    assert!(run.out.ends_with("first second [31mred\n"), "{run:?}");
+    assert!(
+        run.out.contains("POSITIVE") && run.out.contains("NEGATIVE"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn verbose_tells_kernels_tokens_and_time() {
+    let run = filbert(&["classify", model(), "-v", "--json", "Good."]).succeeded();
+    assert_eq!(run.json().len(), 1);
+    for part in [
+        " kernels, threads: 1",
+        "texts: 1, tokens: 4, ",
+        " ms, ",
+        " texts/s",
+    ] {
+        assert!(run.err.contains(part), "{run:?}");
+    }
+    let scalar = command(&["classify", model(), "-v", "--json", "Good."])
+        .env("FILBERT_ISA", "scalar")
+        .output()
+        .unwrap();
+    let scalar = finish(scalar).succeeded();
+    assert!(scalar.err.contains("scalar kernels"), "{scalar:?}");
+    assert_eq!(scalar.out, run.out);
+}
+
+#[test]
+fn other_problems_have_their_own_answers() {
+    let folder = Folder::new();
+    let several = SyntheticCheckpoint {
+        problem: Problem::MultiLabel,
+        labels: 5,
+        ..SyntheticCheckpoint::default()
+    };
+    let several = synthetic(&folder, "several", &several);
+    let classify = |checkpoint: &str, options: &[&str]| {
+        let run = filbert(&[&["classify", checkpoint, "--json"], options, &["word1"]].concat());
+        run.succeeded().json().remove(0)
+    };
+    let scores = |answer: &Value| -> Vec<f64> {
+        let categories = answer.as_array().unwrap();
+        categories
+            .iter()
+            .map(|c| c["score"].as_f64().unwrap())
+            .collect()
+    };
+    let all = scores(&classify(&several, &["--threshold", "0"]));
+    assert_eq!(all.len(), 5);
+    assert!(all.is_sorted_by(|a, b| a >= b) && all.iter().all(|s| (0.0..=1.0).contains(s)));
+    let likely = scores(&classify(&several, &[]));
+    assert_eq!(
+        likely,
+        all.iter()
+            .copied()
+            .filter(|&s| s >= 0.5)
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(scores(&classify(&several, &["--top-k", "2"])), all[..2]);
+
+    let number = SyntheticCheckpoint {
+        architecture: Architecture::DistilBert,
+        problem: Problem::Regression,
+        labels: 1,
+        ..SyntheticCheckpoint::default()
+    };
+    let number = synthetic(&folder, "number", &number);
+    assert!(classify(&number, &[])["score"].is_f64());
+    let run = filbert(&["classify", &number, "word1"]).succeeded();
+    assert!(
+        !run.out.contains('%') && run.out.starts_with("label 0"),
+        "{run:?}"
+    );
+
+    // Neither has an accuracy.
+    let tsv = folder.write("own.tsv", "text\tlabel\nword1\tlabel 0\n");
+    for checkpoint in [several, number] {
+        filbert(&["eval", &checkpoint, &tsv]).failed(1, &["exactly one label", "problem_type"]);
+        let file = folder.path("none.filbert");
+        filbert(&["convert", &checkpoint, "-o", &file, "--eval", &tsv])
+            .failed(1, &["problem_type"]);
+        assert!(!Path::new(&file).exists());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn closed_output_ends_quietly() {
+    let input = format!("{GOOD}\n").repeat(50_000);
+    let mut child = command(&["classify", model()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut first = [0; 8];
+    let mut stdout = child.stdout.take().unwrap();
+    let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+    stdout.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"POSITIVE");
+    drop(stdout);
+    let run = finish(child.wait_with_output().unwrap()).succeeded();
+    assert_eq!(run.err, "");
+    writer.join().unwrap();
+}
+
+// Models that cannot be opened.
+
+#[test]
+fn unusable_models_are_errors_that_name_them() {
+    let folder = Folder::new();
+    let whole = fs::read(model()).unwrap();
+    let missing = folder.path("missing.filbert");
+    let empty = folder.write("empty.filbert", "");
+    let text = folder.write("text.filbert", "not a model");
+    let half = folder.write("half.filbert", &whole[..whole.len() / 2]);
+    let long = folder.write("long.filbert", [&whole[..], b"x"].concat());
+    let mut corrupt = whole.clone();
+    corrupt[40] ^= 1;
+    let corrupt = folder.write("corrupt.filbert", corrupt);
+    for path in [&missing, &empty, &text, &half, &long, &corrupt] {
+        let name = Path::new(path).file_name().unwrap().to_str().unwrap();
+        for name_of_command in ["inspect", "verify", "selftest"] {
+            filbert(&[name_of_command, path]).failed(1, &[name]);
+        }
+        let run = filbert(&["classify", path, GOOD]).failed(1, &[name]);
+        assert_eq!(run.out, "");
+    }
+
+    // A folder that is no checkpoint, and a checkpoint where a file is expected.
+    let no_config = folder.path("");
+    filbert(&["classify", &no_config, GOOD]).failed(1, &["config.json"]);
+    filbert(&["convert", &no_config, "-o", &missing]).failed(1, &["config.json"]);
+    for name in ["inspect", "verify", "selftest"] {
+        filbert(&[name, CHECKPOINT]).failed(1, &["tiny-sst2", "filbert convert"]);
+    }
+}
+
+#[test]
+fn verify_finds_a_flipped_weight() {
+    let folder = Folder::new();
+    let whole = fs::read(model()).unwrap();
+    let run = filbert(&["verify", model()]).succeeded();
+    assert!(run.out.contains("all 8 sections match"), "{run:?}");
+
+    let description = filbert(&["inspect", "--json", model()])
+        .succeeded()
+        .json()
+        .remove(0);
+    let sections = description["sections"].as_array().unwrap();
+    let weights = sections.iter().find(|s| s["name"] == "weights").unwrap();
+    let mut flipped = whole;
+    flipped[weights["offset"].as_u64().unwrap() as usize + 1000] ^= 4;
+    let flipped = folder.write("flipped.filbert", flipped);
+    filbert(&["inspect", &flipped]).succeeded();
+    filbert(&["verify", &flipped]).failed(1, &["flipped.filbert", "weights"]);
+}
+
+#[test]
+fn selftest_reproduces_the_logits() {
+    let run = filbert(&["selftest", model()]).succeeded();
+    assert!(run.out.contains("to the bit"), "{run:?}");
+    let unknown = command(&["selftest", model()])
+        .env("FILBERT_ISA", "abacus")
+        .output()
+        .unwrap();
+    finish(unknown).failed(1, &["FILBERT_ISA", "abacus", "scalar"]);
+}
+
+#[test]
+fn inspect_describes_the_file() {
+    let run = filbert(&["inspect", model()]).succeeded();
+    for part in [
+        "hidden              128",
+        "NEGATIVE",
+        "weights",
+        "kernels",
+        "none in the file",
+    ] {
+        assert!(run.out.contains(part), "{part}: {}", run.out);
+    }
+    let description = filbert(&["inspect", "--json", model()])
+        .succeeded()
+        .json()
+        .remove(0);
+    assert_eq!(description["shape"]["layers"], 3);
+    assert_eq!(description["labels"], json!(["NEGATIVE", "POSITIVE"]));
+    assert_eq!(description["problem"], "single_label_classification");
+    assert_eq!(
+        description["file_length"],
+        fs::metadata(model()).unwrap().len()
+    );
+    assert_eq!(
+        description["provenance"]["architecture"],
+        "BertForSequenceClassification"
+    );
+    assert_eq!(description["accuracy"], Value::Null);
+}
+
+// Convert.
+
+#[test]
+fn conversion_writes_the_same_bytes_again() {
+    let folder = Folder::new();
+    let [file, onnx, int8] = ["a.filbert", "a.onnx", "a-int8.onnx"].map(|n| folder.path(n));
+    let arguments = [
+        "convert",
+        CHECKPOINT,
+        "-o",
+        &file,
+        "--onnx",
+        &onnx,
+        "--onnx-int8",
+        &int8,
+    ];
+    let run = filbert(&arguments).succeeded();
+    assert_eq!(run.out.lines().count(), 3, "{run:?}");
+    assert_eq!(run.err, "", "no progress where nobody sees it");
+    assert_eq!(folder.names(), ["a-int8.onnx", "a.filbert", "a.onnx"]);
+    let first = [&file, &onnx, &int8].map(|path| fs::read(path).unwrap());
+    assert!(first[0] == fs::read(model()).unwrap());
+    filbert(&arguments).succeeded();
+    assert!(first == [&file, &onnx, &int8].map(|path| fs::read(path).unwrap()));
+    assert!(first[0].len() < first[1].len() / 3);
+
+    let only = folder.path("only.onnx");
+    filbert(&["convert", CHECKPOINT, "--onnx", &only]).succeeded();
+    assert!(first[1] == fs::read(&only).unwrap());
+}
+
+#[test]
+fn failed_conversion_leaves_the_target_untouched() {
+    let folder = Folder::new();
+    let checkpoint = synthetic(&folder, "hostile", &SyntheticCheckpoint::default());
+    let weights = Path::new(&checkpoint).join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    // The last value of the last tensor: found only after most of the work.
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&weights, bytes).unwrap();
+    let kept = folder.write("kept.filbert", "as before");
+    let kept_onnx = folder.write("kept.onnx", "as before");
+    filbert(&["convert", &checkpoint, "-o", &kept, "--onnx", &kept_onnx])
+        .failed(1, &["model.safetensors", "NaN"]);
+    filbert(&["convert", &checkpoint, "--onnx", &kept_onnx]).failed(1, &["NaN"]);
+    let absent = folder.path("absent.filbert");
+    filbert(&["convert", &checkpoint, "-o", &absent]).failed(1, &["NaN"]);
+    assert_eq!(folder.names(), ["hostile", "kept.filbert", "kept.onnx"]);
+    assert_eq!(fs::read(&kept).unwrap(), b"as before");
+    assert_eq!(fs::read(&kept_onnx).unwrap(), b"as before");
+}
+
+#[test]
+fn unwritable_targets_are_errors() {
+    let folder = Folder::new();
+    let inside_nothing = folder.path("missing/model.filbert");
+    filbert(&["convert", CHECKPOINT, "-o", &inside_nothing])
+        .failed(1, &["missing/model.filbert", "cannot write to its folder"]);
+    let file = folder.write("file", "");
+    filbert(&[
+        "convert",
+        CHECKPOINT,
+        "-o",
+        &format!("{file}/model.filbert"),
+    ])
+    .failed(1, &["file/model.filbert"]);
+    filbert(&["convert", CHECKPOINT, "-o", &folder.path("")]).failed(1, &["is a folder"]);
+    let same = folder.path("same");
+    filbert(&["convert", CHECKPOINT, "-o", &same, "--onnx", &same]).failed(1, &["two outputs"]);
+    if cfg!(unix) {
+        filbert(&["convert", CHECKPOINT, "-o", "/dev/null"]).failed(1, &["not a regular file"]);
+    }
+    assert_eq!(folder.names(), ["file"]);
+}
+
+// Evaluation.
+
+const OWN_TSV: &str = "text\tlabel
+A gorgeous, witty film that earns every laugh.\tPOSITIVE
+The plot is a mess and the acting is worse.\tNEGATIVE
+Not bad at all!\tPOSITIVE
+not good\tNEGATIVE
+Good.\tPOSITIVE
+bad\tNEGATIVE
+Works exactly as described. Five stars!\tPOSITIVE
+I wanted to like it. I really did.\tNEGATIVE
+";
+
+#[test]
+fn evaluation_measures_the_model_and_the_cost_of_int8() {
+    let folder = Folder::new();
+    let tsv = folder.write("own.tsv", OWN_TSV);
+    let run = filbert(&["eval", model(), &tsv, "--json", "--reference", CHECKPOINT]).succeeded();
+    let json = run.json().remove(0);
+    // The model takes "Not bad at all!" for a complaint, in float32 too.
+    assert_eq!(json["count"], 8);
+    assert_eq!(json["accuracy"], 0.875);
+    assert_eq!(json["reference_accuracy"], 0.875);
+    assert_eq!(json["accuracy_drop"], 0.0);
+    assert_eq!(json["agreement"], 1.0);
+    let figure = |name: &str| json[name].as_f64().unwrap();
+    assert!((1e-5..0.05).contains(&figure("mean_abs_diff")), "{json}");
+    assert!(
+        (figure("mean_abs_diff")..0.2).contains(&figure("max_abs_diff")),
+        "{json}"
+    );
+    assert!(figure("texts_per_second") > 0.0);
+    let negative = &json["per_class"][0];
+    assert_eq!(negative["label"], "NEGATIVE");
+    assert_eq!(negative["support"], 4);
+    assert_eq!(negative["precision"], 0.8);
+    assert_eq!(negative["recall"], 1.0);
+    assert_eq!(json["per_class"][1]["recall"], 0.75);
+
+    let alone = filbert(&["eval", CHECKPOINT, &tsv, "--json", "--threads", "2"]).succeeded();
+    let alone = alone.json().remove(0);
+    assert_eq!(alone["accuracy"], 0.875);
+    for name in [
+        "agreement",
+        "max_abs_diff",
+        "mean_abs_diff",
+        "reference_accuracy",
+    ] {
+        assert_eq!(alone[name], Value::Null);
+    }
+
+    let run = filbert(&["eval", model(), &tsv, "--reference", CHECKPOINT]).succeeded();
+    for part in [
+        "87.50 % of 8 texts",
+        "agreement   100.00 %",
+        "texts/s",
+        "precision",
+        "NEGATIVE",
+    ] {
+        assert!(run.out.contains(part), "{part}: {}", run.out);
+    }
+}
+
+#[test]
+fn evaluation_takes_pairs() {
+    let folder = Folder::new();
+    let checkpoint = synthetic(&folder, "pair", &SyntheticCheckpoint::default());
+    let tsv = folder.write(
+        "pairs.tsv",
+        "text_a\ttext_b\tlabel\nword1\tword2 word3\tlabel 0\n\tword1\tlabel 1\n",
+    );
+    let arguments = [
+        "eval",
+        &checkpoint,
+        &tsv,
+        "--json",
+        "--reference",
+        &checkpoint,
+    ];
+    let json = filbert(&arguments).succeeded().json().remove(0);
+    assert_eq!(json["count"], 2);
+    assert!(json["max_abs_diff"].as_f64().unwrap() < 0.2, "{json}");
+
+    let other = SyntheticCheckpoint {
+        labels: 3,
+        ..SyntheticCheckpoint::default()
+    };
+    let other = synthetic(&folder, "other", &other);
+    filbert(&["eval", &checkpoint, &tsv, "--reference", &other])
+        .failed(1, &["other", "label 2", "missing"]);
+}
+
+#[test]
+fn bad_data_sets_are_errors_that_name_file_and_line() {
+    let folder = Folder::new();
+    let cases: [(&[u8], &[&str]); 6] = [
+        (b"", &["empty", "text<TAB>label"]),
+        (b"Good.\tPOSITIVE\n", &["line 1", "text<TAB>label"]),
+        (b"text\tlabel\n", &["header"]),
+        (
+            b"text\tlabel\nGood.\tPOSITIVE\nbad\n",
+            &["line 3", "found 1"],
+        ),
+        (
+            b"text\tlabel\nGood.\tFINE\n",
+            &["line 2", "\"FINE\"", "NEGATIVE, POSITIVE"],
+        ),
+        (b"text\tlabel\nGo\xFFd.\tPOSITIVE\n", &["line 2", "UTF-8"]),
+    ];
+    let target = folder.path("none.filbert");
+    for (contents, parts) in cases {
+        let tsv = folder.write("own.tsv", contents);
+        let parts = [parts, &["own.tsv"]].concat();
+        filbert(&["eval", model(), &tsv]).failed(1, &parts);
+        filbert(&["convert", CHECKPOINT, "-o", &target, "--eval", &tsv]).failed(1, &parts);
+    }
+    filbert(&["eval", model(), &folder.path("missing.tsv")]).failed(1, &["missing.tsv"]);
+    assert_eq!(folder.names(), ["own.tsv"]);
+}
+
+#[test]
+fn accuracy_report_travels_in_the_file() {
+    let folder = Folder::new();
+    let tsv = folder.write("own.tsv", OWN_TSV);
+    let file = folder.path("measured.filbert");
+    let arguments = [
+        "convert",
+        CHECKPOINT,
+        "-o",
+        &file,
+        "--eval",
+        &tsv,
+        "--max-drop",
+        "0",
+    ];
+    let run = filbert(&arguments).succeeded();
+    assert!(
+        run.out.contains("accuracy on own.tsv: 87.50 % in int8"),
+        "{run:?}"
+    );
+    let first = fs::read(&file).unwrap();
+    let description = filbert(&["inspect", "--json", &file])
+        .succeeded()
+        .json()
+        .remove(0);
+    let report = &description["accuracy"];
+    assert_eq!(report["dataset"], "own.tsv");
+    assert_eq!(report["accuracy"], 0.875);
+    assert_eq!(report["agreement"], 1.0);
+    assert!(report.get("texts_per_second").is_none(), "{report}");
+    filbert(&["verify", &file]).succeeded();
+    filbert(&["selftest", &file]).succeeded();
+    filbert(&arguments).succeeded();
+    assert!(first == fs::read(&file).unwrap());
+}
+
+#[test]
+fn passed_limit_is_code_3_and_writes_nothing() {
+    let folder = Folder::new();
+    let tsv = folder.write("own.tsv", OWN_TSV);
+    let kept = folder.write("kept.filbert", "as before");
+    let onnx = folder.path("none.onnx");
+    let arguments = [
+        "convert", CHECKPOINT, "-o", &kept, "--onnx", &onnx, "--eval", &tsv,
+    ];
+    // Only a model that gained 100 points would do.
+    let run = filbert(&[&arguments[..], &["--max-drop", "-100"]].concat());
+    let run = run.failed(
+        3,
+        &[
+            "nothing written",
+            "0 points",
+            "own.tsv",
+            "-100",
+            "--max-drop",
+        ],
+    );
+    assert!(run.out.contains("accuracy on own.tsv"), "{run:?}");
+    assert_eq!(fs::read(&kept).unwrap(), b"as before");
+    assert_eq!(folder.names(), ["kept.filbert", "own.tsv"]);
+}
