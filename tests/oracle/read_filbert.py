@@ -1,0 +1,543 @@
+#!/usr/bin/env python3
+"""Reads a .filbert file, as docs/format.md and docs/format-vocabulary.md describe it.
+
+    read_filbert.py MODEL.filbert
+
+A second reader, written from the documents alone, in plain Python. It checks everything that
+they say about a file, also what the runtime leaves to the writer; then computes the logits of
+the self-test's short ASCII texts in float64 from the dequantized weights. Prints one JSON
+object; exits with 1 and a message where the file is not as the documents say.
+"""
+
+import json
+import math
+import struct
+import sys
+import zlib
+from array import array
+from operator import mul
+
+MAGIC = bytes.fromhex("89464C420D0A1A0A")
+SECTIONS = "shape tensors labels vocabulary selftest provenance accuracy weights".split()
+SHAPE = (
+    "layers hidden heads head_size intermediate vocabulary positions token_types labels "
+    "max_tokens activation head_activation problem layer_norm_eps"
+).split()
+BOUNDS = {
+    "layers": (1, 256),
+    "hidden": (1, 16_384),
+    "intermediate": (1, 65_536),
+    "vocabulary": (1, 1 << 24),
+    "positions": (1, 65_536),
+    "token_types": (0, 256),
+    "labels": (1, 65_536),
+    "activation": (1, 4),
+    "head_activation": (1, 4),
+    "problem": (1, 3),
+}
+I8, F32, COLUMNS, I16 = 1, 2, 3, 4
+ELEMENT_BYTES = {I8: 1, F32: 4, COLUMNS: 192, I16: 2}
+NONE = 0xFFFF_FFFF
+LONGEST_CASE = 16
+
+
+def check(condition, message):
+    if not condition:
+        sys.exit(f"read_filbert.py: {message}")
+
+
+def align(n, to):
+    return -(-n // to) * to
+
+
+def pad(n):
+    return align(n, 16)
+
+
+def is_zero(data):
+    return not data.strip(b"\0")
+
+
+def utf8(data, what):
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        check(False, f"{what}: {error}")
+
+
+def numbers(code, data):
+    """Little-endian numbers of a struct code."""
+    values = array({"B": "B", "b": "b", "h": "h", "i": "i", "I": "I", "f": "f"}[code])
+    check(values.itemsize == struct.calcsize("<" + code), f"array of {code} on this host")
+    values.frombytes(data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+class File:
+    def __init__(self, data):
+        self.data = data
+        self.read_head()
+        self.read_shape()
+        self.read_tensors()
+        self.read_labels()
+        self.vocabulary = Vocabulary(self.section("vocabulary"), self.shape["vocabulary"])
+        self.read_self_test()
+        for name in ["provenance", "accuracy"]:
+            if self.section(name):
+                json.loads(utf8(self.section(name), name))
+        self.check_weights()
+
+    def read_head(self):
+        data = self.data
+        check(len(data) >= 320, "shorter than its head")
+        magic, major, minor, features, length, count, checksum, reserved = struct.unpack_from(
+            "<8sHHIQII32s", data
+        )
+        check(magic == MAGIC, "magic")
+        check(major == 1, f"major version {major}")
+        check(features == 0, f"required features {features:#x}")
+        check(length == len(data), "file length")
+        most = len(SECTIONS) if minor == 0 else 64
+        check(len(SECTIONS) <= count <= most, f"{count} sections")
+        check(is_zero(reserved), "header, reserved")
+        end = 64 + 32 * count
+        check(len(data) >= end, "shorter than its section table")
+        head = bytearray(data[:end])
+        head[28:32] = bytes(4)
+        check(zlib.crc32(head) == checksum, "header, checksum")
+        self.version = (major, minor)
+        self.sections = {}
+        # A newer minor version may have sections behind those that this reader knows.
+        unknown = [f"of kind {kind}" for kind in range(len(SECTIONS) + 1, count + 1)]
+        for index, name in enumerate(SECTIONS + unknown):
+            kind, checksum, offset, length, reserved = struct.unpack_from(
+                "<IIQQQ", data, 64 + 32 * index
+            )
+            check(kind == index + 1 and reserved == 0, f"section {name}, kind or reserved")
+            check(offset == align(end, 16_384), f"section {name}, offset")
+            check(is_zero(data[end:offset]), f"padding before section {name}")
+            end = offset + length
+            check(end <= len(data), f"section {name}, length")
+            check(zlib.crc32(data[offset:end]) == checksum, f"section {name}, checksum")
+            self.sections[name] = (offset, length)
+        check(end == len(data), "bytes after the last section")
+
+    def section(self, name):
+        offset, length = self.sections[name]
+        return self.data[offset : offset + length]
+
+    def read_shape(self):
+        section = self.section("shape")
+        check(len(section) == 64, "shape, length")
+        shape = dict(zip(SHAPE, struct.unpack_from("<13If", section)))
+        check(is_zero(section[56:]), "shape, reserved")
+        for name, (least, most) in BOUNDS.items():
+            check(least <= shape[name] <= most, f"shape, {name}")
+        check(1 <= shape["heads"] <= shape["hidden"], "shape, heads")
+        check(shape["heads"] * shape["head_size"] == shape["hidden"], "shape, head_size")
+        check(shape["heads"] * pad(shape["head_size"]) <= 65_536, "shape, padded heads")
+        check(3 <= shape["max_tokens"] <= shape["positions"], "shape, max_tokens")
+        check(0 < shape["layer_norm_eps"] <= 1, "shape, layer_norm_eps")
+        self.shape = shape
+
+    def read_tensors(self):
+        """Computes the table that the shape implies, and compares."""
+        s = self.shape
+        hidden, intermediate = pad(s["hidden"]), pad(s["intermediate"])
+        attention = s["heads"] * pad(s["head_size"])
+        table, self.products = [], {}
+
+        def add(kind, layer, data_type, *dims):
+            table.append((kind, layer, data_type, dims))
+
+        def add_product(kind, layer, inputs, outputs):
+            self.products[kind, layer] = (inputs, outputs)
+            add(kind, layer, I8, outputs // 16, -(-inputs // 4), 16, 4)
+            add(kind + 1, layer, COLUMNS, outputs // 16)
+
+        add(1, 0, I8, s["vocabulary"], hidden)
+        add(2, 0, F32, s["vocabulary"])
+        add(3, 0, I16, s["positions"], hidden)
+        add(4, 0, F32, s["positions"])
+        if s["token_types"]:
+            add(5, 0, I16, s["token_types"], hidden)
+            add(6, 0, F32, s["token_types"])
+        add(7, 0, F32, 3, hidden)
+        for layer in range(s["layers"]):
+            add_product(16, layer, s["hidden"], 3 * attention)
+            add_product(18, layer, attention, hidden)
+            add(20, layer, F32, 3, hidden)
+            add_product(21, layer, s["hidden"], intermediate)
+            add(23, layer, F32, intermediate)
+            add_product(24, layer, s["intermediate"], hidden)
+            add(26, layer, F32, 3, hidden)
+        add_product(32, 0, s["hidden"], hidden)
+        add_product(34, 0, s["hidden"], pad(s["labels"]))
+
+        records = self.section("tensors")
+        check(len(records) == 48 * len(table), "tensor table, length")
+        weights = self.section("weights")
+        self.tensors, self.summary = {}, []
+        end = 0
+        for index, (kind, layer, data_type, dims) in enumerate(table):
+            offset = align(end, 64)
+            length = ELEMENT_BYTES[data_type] * math.prod(dims)
+            all_dims = list(dims) + [1] * (4 - len(dims))
+            expected = (kind, layer, data_type, len(dims), *all_dims, offset, length)
+            stated = struct.unpack_from("<8IQQ", records, 48 * index)
+            check(stated == expected, f"tensor table, record {index}: {stated}, not {expected}")
+            check(is_zero(weights[end:offset]), f"padding before tensor {index}")
+            end = offset + length
+            data = weights[offset:end]
+            check(len(data) == length, "weights section, length")
+            self.tensors[kind, layer] = data
+            self.summary.append([kind, layer, offset, length, zlib.crc32(data)])
+        check(end == len(weights), "weights section, length")
+
+    def floats(self, kind, layer=0):
+        values = numbers("f", self.tensors[kind, layer])
+        check(all(map(math.isfinite, values)), f"tensor {kind} of layer {layer}: not finite")
+        return values
+
+    def texts(self, data, what):
+        """Offsets `[count + 1]` and text, behind a head of two numbers."""
+        count, length = struct.unpack_from("<II", data)
+        offsets = struct.unpack_from(f"<{count + 1}I", data, 8)
+        text = data[8 + 4 * (count + 1) :]
+        check(len(text) == length, f"{what}, text length")
+        return split(text, offsets, what)
+
+    def read_labels(self):
+        self.labels = self.texts(self.section("labels"), "labels")
+        check(len(self.labels) == self.shape["labels"], "labels, count")
+
+    def read_self_test(self):
+        data, labels = self.section("selftest"), self.shape["labels"]
+        count, length = struct.unpack_from("<II", data)
+        check(count > 0, "selftest, count")
+        text = data[8 + count * (16 + 4 * labels) :]
+        check(len(text) == length, "selftest, text length")
+        self.cases = []
+        for case in range(count):
+            first, first_length, second, second_length = struct.unpack_from("<4I", data, 8 + 16 * case)
+            logits = struct.unpack_from(f"<{labels}I", data, 8 + 16 * count + 4 * labels * case)
+            check(first + first_length <= length, "selftest, first text")
+            pair = None
+            if second_length == NONE:
+                check(second == 0, "selftest, second offset")
+            else:
+                check(second + second_length <= length, "selftest, second text")
+                pair = utf8(text[second : second + second_length], "selftest")
+            single = utf8(text[first : first + first_length], "selftest")
+            self.cases.append((single, pair, logits))
+
+    def real_columns(self):
+        """Which columns of all heads are no padding."""
+        size = self.shape["head_size"]
+        return [column % pad(size) < size for column in range(self.shape["heads"] * pad(size))]
+
+    def check_weights(self):
+        """No -128, zeros in the padding, and sums that are the weights'."""
+        s = self.shape
+        hidden, width = s["hidden"], pad(s["hidden"])
+        for kind, rows, size in [(1, "vocabulary", 1), (3, "positions", 2), (5, "token_types", 2)]:
+            data = self.tensors.get((kind, 0), b"")
+            check(size > 1 or b"\x80" not in data, "word rows: -128")
+            for row in range(s[rows] if hidden < width else 0):
+                check(is_zero(data[(row * width + hidden) * size : (row + 1) * width * size]),
+                      f"tensor {kind}, padding of row {row}")
+            if data:
+                check(min(self.floats(kind + 1)) >= 0, f"scales of tensor {kind}")
+        for (kind, layer), _ in self.tensors.items():
+            if kind in (7, 20, 26):
+                values = self.floats(kind, layer)
+                for part in range(3):
+                    check(not any(values[part * width + hidden : (part + 1) * width]), "norm, padding")
+            if kind == 23:
+                check(not any(self.floats(kind, layer)[s["intermediate"] :]), "balance, padding")
+
+        attention = self.real_columns()
+        hidden = [column < hidden for column in range(width)]
+        inner = [column < s["intermediate"] for column in range(pad(s["intermediate"]))]
+        labels = [column < s["labels"] for column in range(pad(s["labels"]))]
+        real = {
+            16: (hidden, attention * 3),
+            18: (attention, hidden),
+            21: (hidden, inner),
+            24: (inner, hidden),
+            32: (hidden, hidden),
+            34: (hidden, labels),
+        }
+        for (kind, layer), (inputs, outputs) in self.products.items():
+            name = f"tensor {kind} of layer {layer}"
+            check(b"\x80" not in self.tensors[kind, layer], f"{name}: -128")
+            for output in range(outputs):
+                weights = self.row(kind, layer, output)
+                scale, total, bias = self.column(kind, layer, output)
+                check(sum(weights) == total, f"{name}: the sum of output {output}")
+                check(math.isfinite(scale) and math.isfinite(bias) and scale >= 0, f"{name}: scale")
+                if not real[kind][1][output]:
+                    check(not any(weights) and (scale, bias) == (0, 0), f"{name}: padded output")
+                for k, w in enumerate(weights):
+                    check(w == 0 or real[kind][0][k], f"{name}: padded input {k}")
+
+    def row(self, kind, layer, output):
+        """The int8 weights of one output."""
+        inputs, _ = self.products[kind, layer]
+        blocks = -(-inputs // 4)
+        values = numbers("b", self.tensors[kind, layer][output // 16 * blocks * 64 :][: blocks * 64])
+        weights = [0] * (4 * blocks)
+        for k in range(4):
+            weights[k::4] = values[output % 16 * 4 + k :: 64]
+        return weights
+
+    def column(self, kind, layer, output):
+        """Scale, sum and bias of one output."""
+        record = self.tensors[kind + 1, layer][output // 16 * 192 :][:192]
+        at = 4 * (output % 16)
+        return (
+            struct.unpack_from("<f", record, at)[0],
+            struct.unpack_from("<i", record, 64 + at)[0],
+            struct.unpack_from("<f", record, 128 + at)[0],
+        )
+
+    # The model's value, in float64.
+
+    def embedding(self, kind, row):
+        size = 1 if kind == 1 else 2
+        width = pad(self.shape["hidden"]) * size
+        data = self.tensors[kind, 0][row * width : (row + 1) * width]
+        scale = self.floats(kind + 1)[row]
+        return [q * scale for q in numbers("b" if size == 1 else "h", data)]
+
+    def product(self, kind, layer, rows):
+        inputs, outputs = self.products[kind, layer]
+        result = [[0.0] * outputs for _ in rows]
+        for output in range(outputs):
+            weights = self.row(kind, layer, output)
+            scale, _, bias = self.column(kind, layer, output)
+            for row, to in zip(rows, result):
+                to[output] = sum(map(mul, row, weights)) * scale + bias
+        return result
+
+    def norm(self, kind, layer, rows):
+        """The normalized rows, and what the products read of them."""
+        hidden, width = self.shape["hidden"], pad(self.shape["hidden"])
+        values = self.floats(kind, layer)
+        weight, bias, balance = (values[part * width : (part + 1) * width] for part in range(3))
+        plain = []
+        for row in rows:
+            mean = sum(row[:hidden]) / hidden
+            variance = sum((x - mean) ** 2 for x in row[:hidden]) / hidden
+            inverse = 1 / math.sqrt(variance + self.shape["layer_norm_eps"])
+            plain.append([(x - mean) * inverse * w + b for x, w, b in zip(row, weight, bias)])
+        return plain, [list(map(mul, row, balance)) for row in plain]
+
+    def attention(self, layer, rows):
+        s = self.shape
+        stride, width = pad(s["head_size"]), s["heads"] * pad(s["head_size"])
+        projected = self.product(16, layer, rows)
+        context = [[] for _ in rows]
+        for head in range(s["heads"]):
+            part = slice(head * stride, (head + 1) * stride)
+            keys = [row[width : 2 * width][part] for row in projected]
+            values = [row[2 * width :][part] for row in projected]
+            for row, to in zip(projected, context):
+                scores = [sum(map(mul, row[part], key)) / math.sqrt(s["head_size"]) for key in keys]
+                most = max(scores)
+                powers = [math.exp(score - most) for score in scores]
+                total = sum(powers)
+                to.extend(
+                    sum(p * value[c] for p, value in zip(powers, values)) / total
+                    for c in range(stride)
+                )
+        return context
+
+    def logits(self, ids, token_types):
+        s = self.shape
+        rows = []
+        for position, (token, kind) in enumerate(zip(ids, token_types)):
+            row = [a + b for a, b in zip(self.embedding(1, token), self.embedding(3, position))]
+            if s["token_types"]:
+                other = self.embedding(5, min(kind, s["token_types"] - 1))
+                row = [a + b for a, b in zip(row, other)]
+            rows.append(row)
+        residual, rows = self.norm(7, 0, rows)
+
+        def add(update):
+            return [[a + b for a, b in zip(x, y)] for x, y in zip(update, residual)]
+
+        for layer in range(s["layers"]):
+            context = self.attention(layer, rows)
+            residual, rows = self.norm(20, layer, add(self.product(18, layer, context)))
+            balance = self.floats(23, layer)
+            inner = [
+                [activate(s["activation"], x) * f for x, f in zip(row, balance)]
+                for row in self.product(21, layer, rows)
+            ]
+            residual, rows = self.norm(26, layer, add(self.product(24, layer, inner)))
+        dense = self.product(32, 0, rows[:1])
+        dense = [[activate(s["head_activation"], x) for x in row] for row in dense]
+        return self.product(34, 0, dense)[0][: s["labels"]]
+
+
+def activate(function, x):
+    if function == 1:
+        return 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
+    if function == 2:
+        return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return max(x, 0.0) if function == 3 else math.tanh(x)
+
+
+def split(text, offsets, what):
+    check(offsets[0] == 0 and offsets[-1] == len(text), f"{what}, offsets")
+    check(all(a <= b for a, b in zip(offsets, offsets[1:])), f"{what}, offsets")
+    return [utf8(text[a:b], what) for a, b in zip(offsets, offsets[1:])]
+
+
+class Vocabulary:
+    FIELDS = (
+        "tokens token_text slot_bits added_raw added_normalized prefix_text added_text "
+        "longest_token max_word_chars unknown classification separator flags"
+    ).split()
+
+    def __init__(self, data, rows):
+        check(len(data) >= 64, "vocabulary, head")
+        head = dict(zip(self.FIELDS, struct.unpack_from("<13I", data)))
+        self.head = head
+        check(is_zero(data[52:64]), "vocabulary, reserved")
+        check(head["tokens"] <= rows and head["tokens"] < 1 << 24, "vocabulary, tokens")
+        check(1 <= head["slot_bits"] <= 26, "vocabulary, slot_bits")
+        check(head["prefix_text"] <= 512 and head["longest_token"] <= 512, "vocabulary, lengths")
+        check(all(head[id] < rows for id in ["unknown", "classification", "separator"]),
+              "vocabulary, special ids")
+        check(head["flags"] < 16, "vocabulary, flags")
+        added = head["added_raw"] + head["added_normalized"]
+        parts, end = [], 64
+        for length in [
+            4 * (head["tokens"] + 1),
+            4 << head["slot_bits"],
+            16 * added,
+            head["token_text"],
+            head["prefix_text"],
+            head["added_text"],
+        ]:
+            parts.append(data[end : end + length])
+            end += length
+        check(end == len(data), "vocabulary, length")
+        offsets, slots, records, text, self.prefix, added_text = parts
+        self.tokens = split(text, numbers("I", offsets), "tokens")
+        self.slots = numbers("I", slots)
+        self.added = []
+        for index in range(added):
+            id, offset, length, flags = struct.unpack_from("<4I", records, 16 * index)
+            check(id < rows and 1 <= length <= 512 and flags < 8, f"added token {index}")
+            check(offset + length <= len(added_text), f"added token {index}, text")
+            self.added.append(utf8(added_text[offset : offset + length], "added token").encode())
+        for group in [self.added[: head["added_raw"]], self.added[head["added_raw"] :]]:
+            check(all(a < b for a, b in zip(group, group[1:])), "added tokens, order")
+        self.check_table()
+
+    def check_table(self):
+        """Every token is found, under its own id unless an earlier one has its text."""
+        first = {}
+        for id, token in enumerate(self.tokens):
+            found = self.find(token.encode())
+            check(found == first.setdefault(token, id), f"token {id} is found as {found}")
+        bits = self.head["slot_bits"]
+        check(2 * (1 << bits) >= 3 * len(self.tokens), "hash table too small")
+        longest = max(
+            (len(t.encode()) for t in self.tokens
+             if len(t) <= self.head["max_word_chars"] + len(self.prefix.decode())),
+            default=0,
+        )
+        check(longest == self.head["longest_token"], "longest token")
+
+    def find(self, text):
+        h = 0x811C9DC5
+        for byte in text:
+            h = ((h ^ byte) * 0x01000193) & NONE
+        bits = self.head["slot_bits"]
+        home = ((h * 0x9E3779B1) & NONE) >> (32 - bits)
+        for step in range(64):
+            slot = self.slots[(home + step) % (1 << bits)]
+            if slot == NONE:
+                return None
+            id = slot & 0xFF_FFFF
+            if slot >> 24 == h & 0xFF and id < len(self.tokens) and self.tokens[id].encode() == text:
+                return id
+        return None
+
+    def pieces(self, word):
+        if len(word) > self.head["max_word_chars"]:
+            return [self.head["unknown"]]
+        ids, start = [], 0
+        while start < len(word):
+            prefix = self.prefix if start else b""
+            for end in range(len(word), start, -1):
+                id = self.find(prefix + word[start:end].encode())
+                if id is not None:
+                    break
+            else:
+                return [self.head["unknown"]]
+            ids.append(id)
+            start = end
+        return ids
+
+    def encode_ascii(self, first, second):
+        """Ids and types of texts in ASCII that hold no added token, far from truncation."""
+        ids, types = [self.head["classification"]], [0]
+        for kind, text in enumerate([first] if second is None else [first, second]):
+            if self.head["flags"] & 1:
+                text = "".join(c if " " <= c < "\x7f" else " " if c in "\t\n\r" else "" for c in text)
+            if self.head["flags"] & 8:
+                text = text.lower()
+            words = "".join(
+                c if c.isalnum() or c.isspace() or not c.isprintable() else f" {c} " for c in text
+            ).split()
+            own = [id for word in words for id in self.pieces(word)]
+            ids += own + [self.head["separator"]]
+            types += [kind] * (len(own) + 1)
+        return ids, types
+
+
+def main():
+    check(len(sys.argv) == 2, "give the name of one file")
+    with open(sys.argv[1], "rb") as file:
+        model = File(file.read())
+    vocabulary = model.vocabulary
+    cases = []
+    for first, second, logits in model.cases:
+        case = {"first": first, "second": second, "logit_bits": logits}
+        if (first + (second or "")).isascii():
+            ids, types = vocabulary.encode_ascii(first, second)
+            case |= {"ids": ids, "token_types": types}
+            if len(ids) <= LONGEST_CASE:
+                case["float64_logits"] = model.logits(ids, types)
+        cases.append(case)
+    # The first weights of the first layer's query as the checkpoint has them: unbalanced.
+    width = pad(model.shape["hidden"])
+    balance = model.floats(7)[2 * width :]
+    scale, _, _ = model.column(16, 0, 0)
+    query = [w * scale * f for w, f in zip(model.row(16, 0, 0), balance)][: model.shape["hidden"]]
+    summary = {
+        "version": model.version,
+        "shape": model.shape,
+        "sections": [[name, *model.sections[name]] for name in SECTIONS],
+        "tensors": model.summary,
+        "labels": model.labels,
+        "vocabulary": vocabulary.head,
+        "tokens": vocabulary.tokens,
+        "word_row": model.embedding(1, vocabulary.head["separator"])[: model.shape["hidden"]],
+        "query_row": query,
+        "query_step": scale * max(balance),
+        "selftest": cases,
+    }
+    json.dump(summary, sys.stdout)
+    print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+//! What the tests share.
+
+pub mod forward;
+pub mod golden;
+pub mod model_file;
+pub mod random;
+pub mod shared;
+
+/// The README's Rust compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

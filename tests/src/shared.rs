@@ -1,0 +1,53 @@
+//! Where the real checkpoints and the labelled texts are, if they are here.
+
+use std::path::{Path, PathBuf};
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the repository")
+        .to_owned()
+}
+
+/// The small model that ships in the repository.
+pub fn tiny_model() -> PathBuf {
+    repository().join("models/tiny-sst2")
+}
+
+/// The folder of shared models and data: `FILBERT_SHARED`, or `../shared`. `None` where it is
+/// absent; tests that need it then report themselves ignored.
+///
+/// # Panics
+/// If it is absent and `FILBERT_REQUIRE` names it.
+pub fn shared() -> Option<PathBuf> {
+    let folder = std::env::var_os("FILBERT_SHARED")
+        .map_or_else(|| repository().join("../shared"), PathBuf::from);
+    let found = folder.join("models").is_dir() && folder.join("data").is_dir();
+    require("shared", found, &folder.display().to_string());
+    found.then_some(folder)
+}
+
+/// A Python that has `onnx` and `onnxruntime`: `FILBERT_PYTHON`, or `python3`. `None` where
+/// there is none; tests that need it then report themselves ignored.
+///
+/// # Panics
+/// If there is none and `FILBERT_REQUIRE` names `onnxruntime`.
+pub fn python_with_onnxruntime() -> Option<PathBuf> {
+    let python =
+        PathBuf::from(std::env::var_os("FILBERT_PYTHON").unwrap_or_else(|| "python3".into()));
+    let found = std::process::Command::new(&python)
+        .args(["-c", "import onnx, onnxruntime, numpy"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    require("onnxruntime", found, &python.display().to_string());
+    found.then_some(python)
+}
+
+fn require(name: &str, found: bool, place: &str) {
+    let required = std::env::var("FILBERT_REQUIRE").unwrap_or_default();
+    assert!(
+        found || !required.split_whitespace().any(|required| required == name),
+        "FILBERT_REQUIRE names {name}, which is not at {place}"
+    );
+}

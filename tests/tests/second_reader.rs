@@ -1,0 +1,256 @@
+//! The file format as its document describes it: `tests/oracle/read_filbert.py`, a reader
+//! written from `docs/format.md`, against the runtime.
+//!
+//! Reported as ignored where there is no `python3`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use filbert::format::{Activation, tensor_table};
+use filbert::{Classifier, Input, Options};
+use filbert_convert::Checkpoint;
+use filbert_convert::checkpoint::{LayerParameter, Parameter};
+use filbert_convert::config::Architecture;
+use filbert_convert::package::Package;
+use filbert_convert::progress::Quiet;
+use filbert_convert::synthetic::SyntheticCheckpoint;
+use filbert_tests::model_file::ModelFile;
+use filbert_tests::shared;
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::{Value, json};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let python = PathBuf::from("python3");
+    let found = Command::new(&python).arg("--version").output().is_ok();
+    let odd = SyntheticCheckpoint {
+        hidden: 78,
+        heads: 3,
+        intermediate: 50,
+        positions: 300,
+        labels: 5,
+        ..SyntheticCheckpoint::default()
+    };
+    let distil = SyntheticCheckpoint {
+        architecture: Architecture::DistilBert,
+        hidden: 20,
+        heads: 5,
+        activation: Activation::GeluTanh,
+        ..odd.clone()
+    };
+    let trials = vec![
+        Trial::test("a_trained_model_is_read_as_documented", || {
+            check(&shared::tiny_model(), 0.02)
+        }),
+        Trial::test("padded_heads_are_read_as_documented", move || {
+            check_synthetic(&odd)
+        }),
+        Trial::test("a_distilbert_is_read_as_documented", move || {
+            check_synthetic(&distil)
+        }),
+        Trial::test("a_damaged_file_is_refused", check_damage),
+    ];
+    let trials = trials
+        .into_iter()
+        .map(|trial| trial.with_ignored_flag(!found))
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn check_synthetic(synthetic: &SyntheticCheckpoint) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    synthetic.write(folder.path())?;
+    check(folder.path(), 0.05)
+}
+
+/// What the second reader prints, or its message.
+fn read(file: &[u8]) -> Result<Value, Failed> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("model.filbert");
+    std::fs::write(&path, file)?;
+    let output = Command::new("python3")
+        .arg(shared::repository().join("tests/oracle/read_filbert.py"))
+        .arg(&path)
+        .output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn same(what: &str, found: &Value, expected: &Value) -> Result<(), Failed> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("{what}: the second reader has {found}, the runtime {expected}").into())
+}
+
+/// The file as both readers see it; logits in float64 within `tolerance` of the file's.
+fn check(folder: &Path, tolerance: f64) -> Result<(), Failed> {
+    let checkpoint = Checkpoint::open(folder)?;
+    let file = Package::build(&checkpoint, &mut Quiet)?.into_bytes();
+    let summary = read(&file)?;
+    let classifier = Classifier::from_bytes(&file, &Options::default())?;
+    let model = classifier.model();
+    let shape = model.shape();
+
+    let (major, minor) = model.version();
+    same("version", &summary["version"], &json!([major, minor]))?;
+    let dimensions = json!({
+        "layers": shape.layers,
+        "hidden": shape.hidden,
+        "heads": shape.heads,
+        "head_size": shape.head_size,
+        "intermediate": shape.intermediate,
+        "vocabulary": shape.vocabulary,
+        "positions": shape.positions,
+        "token_types": shape.token_types,
+        "labels": shape.labels,
+        "max_tokens": shape.max_tokens,
+        "activation": shape.activation,
+        "head_activation": shape.head_activation,
+        "problem": shape.problem,
+    });
+    let mut found = summary["shape"].clone();
+    let eps = found["layer_norm_eps"].take().as_f64().map(|x| x as f32);
+    found
+        .as_object_mut()
+        .ok_or("no shape")?
+        .remove("layer_norm_eps");
+    same("shape", &found, &dimensions)?;
+    if eps != Some(shape.layer_norm_eps) {
+        return Err(format!("layer norm eps: {eps:?}, not {}", shape.layer_norm_eps).into());
+    }
+    let labels: Vec<_> = model.labels().collect();
+    same("labels", &summary["labels"], &json!(labels))?;
+    let sections: Vec<_> = model
+        .sections()
+        .map(|section| json!([section.name, section.offset, section.length]))
+        .collect();
+    same("sections", &summary["sections"], &json!(sections))?;
+
+    let start = model.sections().last().ok_or("a file has sections")?.offset;
+    let (tensors, _) = tensor_table(shape).ok_or("the shape has a table")?;
+    let tensors: Vec<_> = tensors
+        .iter()
+        .map(|tensor| {
+            let bytes = &file[(start + tensor.offset) as usize..][..tensor.length as usize];
+            let checksum = crc32fast::hash(bytes);
+            json!([
+                tensor.kind,
+                tensor.layer,
+                tensor.offset,
+                tensor.length,
+                checksum
+            ])
+        })
+        .collect();
+    same("tensors", &summary["tensors"], &json!(tensors))?;
+
+    let tokens = std::fs::read_to_string(folder.join("vocab.txt"))?;
+    let tokens: Vec<_> = tokens.lines().collect();
+    same("tokens", &summary["tokens"], &json!(tokens))?;
+
+    check_weights(&checkpoint, &summary)?;
+    check_texts(&classifier, &summary, tolerance)
+}
+
+/// One row of the word embedding and one of the first query, dequantized, against the
+/// checkpoint's: at most half a step away.
+fn check_weights(checkpoint: &Checkpoint, summary: &Value) -> Result<(), Failed> {
+    let hidden = checkpoint.config().hidden;
+    let separator = summary["vocabulary"]["separator"]
+        .as_u64()
+        .ok_or("no separator")? as usize;
+    let words = checkpoint.load(Parameter::WordEmbedding)?;
+    let word = &words[separator * hidden..][..hidden];
+    let largest = word.iter().fold(0.0f32, |most, w| most.max(w.abs()));
+    let query = checkpoint.load(Parameter::Layer(0, LayerParameter::QueryWeight))?;
+    let query_step = summary["query_step"].as_f64().ok_or("no step")?;
+    for (name, expected, step) in [
+        ("word_row", word, f64::from(largest) / 127.0),
+        ("query_row", &query[..hidden], query_step),
+    ] {
+        let found = summary[name].as_array().ok_or("no row")?;
+        let found: Vec<f64> = found.iter().filter_map(Value::as_f64).collect();
+        if found.len() != expected.len() {
+            return Err(format!("{name}: {} values, not {}", found.len(), expected.len()).into());
+        }
+        for (found, &expected) in found.iter().zip(expected) {
+            if (found - f64::from(expected)).abs() > 0.501 * step {
+                return Err(format!("{name}: {found}, not {expected}").into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The self-test's texts: their ids, and their logits in float64.
+fn check_texts(classifier: &Classifier, summary: &Value, tolerance: f64) -> Result<(), Failed> {
+    let cases = summary["selftest"].as_array().ok_or("no cases")?;
+    let count = classifier.self_test()?;
+    if cases.len() != count {
+        return Err(format!("{} cases, not {count}", cases.len()).into());
+    }
+    let (mut tokenized, mut computed) = (0, 0);
+    for case in cases {
+        let first = case["first"].as_str().ok_or("no text")?;
+        let input: Input<'_> = match case["second"].as_str() {
+            Some(second) => (first, second).into(),
+            None => first.into(),
+        };
+        let result = classifier.classify_batch(&[input])?.remove(0);
+        let logits = result.logits();
+        let bits: Vec<_> = logits.iter().map(|x| x.to_bits()).collect();
+        same("logits", &case["logit_bits"], &json!(bits))?;
+        if !case["ids"].is_null() && !result.truncated() {
+            let (ids, token_types) = classifier.tokenize(input);
+            same(first, &case["ids"], &json!(ids))?;
+            same(first, &case["token_types"], &json!(token_types))?;
+            tokenized += 1;
+        }
+        if let Some(float64) = case["float64_logits"].as_array() {
+            for (found, expected) in float64.iter().filter_map(Value::as_f64).zip(logits) {
+                if (found - f64::from(*expected)).abs() > tolerance {
+                    return Err(format!("{first:?}: {float64:?}, not {logits:?}").into());
+                }
+            }
+            computed += 1;
+        }
+    }
+    println!("{tokenized} texts tokenized, {computed} computed");
+    if tokenized < 4 || computed < 2 {
+        return Err(format!("only {tokenized} tokenized and {computed} computed").into());
+    }
+    Ok(())
+}
+
+/// The second reader checks what it reads: one changed byte of each section is an error.
+fn check_damage() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    SyntheticCheckpoint::default().write(folder.path())?;
+    let checkpoint = Checkpoint::open(folder.path())?;
+    let file = Package::build(&checkpoint, &mut Quiet)?.into_bytes();
+    read(&file)?;
+    let sections: Vec<_> = filbert::Model::from_bytes(&file)?
+        .sections()
+        .filter(|section| section.length > 0)
+        .map(|section| section.offset as usize)
+        .collect();
+    for at in [0, 9, 30, 64, 320].into_iter().chain(sections) {
+        let mut damaged = file.clone();
+        damaged[at] ^= 1;
+        if read(&damaged).is_ok() {
+            return Err(format!("a changed byte {at} was not noticed").into());
+        }
+    }
+    // With the right checksums, the contents are looked at.
+    let mut parts = ModelFile::new(&file);
+    let sums = parts.tensor_mut(filbert::format::TensorKind::QueryKeyValueColumns, 0);
+    sums[64] ^= 1;
+    match read(&parts.to_bytes()) {
+        Err(error) if format!("{error:?}").contains("sum of output 0") => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err("a wrong sum was not noticed".into()),
+    }
+}
