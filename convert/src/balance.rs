@@ -8,8 +8,8 @@
 //! largest magnitudes of the column in the input and in the weights, scaled so that the largest
 //! and the smallest factor of a product are each other's inverse.
 //!
-//! What rounding the weights adds to an output on average, `Σ_k (W_k - Ŵ_k) mean(x_k)`, is
-//! taken from its bias (arXiv 1906.04721): the inputs' columns have means far from zero.
+//! What rounding the weights takes from an output on average, `Σ_k (W_k - Ŵ_k) mean(x_k)`, is
+//! added to its bias (arXiv 1906.04721): the inputs' columns have means far from zero.
 //!
 //! The inputs are observed on texts of our own, with the runtime's own arithmetic: it gives the
 //! same bits on every host, hence so does the file.
