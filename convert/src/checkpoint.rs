@@ -250,6 +250,14 @@ enum DataType {
 }
 
 impl DataType {
+    /// Bytes of one value.
+    const fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+
     const fn from_safetensors(data_type: Dtype) -> Option<Self> {
         match data_type {
             Dtype::F32 => Some(Self::F32),
@@ -295,6 +303,16 @@ impl Checkpoint {
     ///
     /// Refuses values that are not finite, and parameters that the model does not have.
     pub fn load(&self, parameter: Parameter) -> Result<Vec<f32>, Error> {
+        let rows = parameter.shape(&self.config)[0];
+        self.load_rows(parameter, 0..rows)
+    }
+
+    /// Some rows of a parameter, as [`Checkpoint::load`] gives them all: for a table that is
+    /// large beside the rest of the model.
+    ///
+    /// # Panics
+    /// If the parameter does not have these rows.
+    pub fn load_rows(&self, parameter: Parameter, rows: Range<usize>) -> Result<Vec<f32>, Error> {
         let stored = self.parameters.get(&parameter).ok_or_else(|| {
             Error::in_file(
                 &self.folder,
@@ -302,7 +320,10 @@ impl Checkpoint {
             )
         })?;
         let shard = &self.shards[stored.shard];
+        let row: usize = parameter.shape(&self.config)[1..].iter().product();
+        let row_bytes = row * stored.data_type.size();
         let bytes = &shard.map[stored.range.clone()];
+        let bytes = &bytes[rows.start * row_bytes..rows.end * row_bytes];
         let values: Vec<f32> = match stored.data_type {
             DataType::F32 => {
                 let (values, _) = bytes.as_chunks();
@@ -323,9 +344,11 @@ impl Checkpoint {
             return Err(Error::in_file(
                 &shard.path,
                 format!(
-                    "the tensor {} holds {} at index {index}; every weight must be finite, so \
+                    "the tensor {} holds {} at index {}; every weight must be finite, so \
                      the training went wrong or the file is damaged",
-                    stored.name, values[index]
+                    stored.name,
+                    values[index],
+                    rows.start * row + index
                 ),
             ));
         }

@@ -485,17 +485,24 @@ impl WeightWriter<'_> {
         self.tensor(kind, layer).copy_from_slice(cast_slice(values));
     }
 
+    /// Writes the largest table in slices, so that it is never in memory as floats.
     fn write_word_embedding(&mut self) -> Result<(), Error> {
+        const ROWS: usize = 1024;
         let hidden = self.shape.hidden as usize;
-        let matrix = self.checkpoint.load(Parameter::WordEmbedding)?;
-        let quantized = quantize_rows(&matrix, hidden);
-        drop(matrix);
-        let to = cast_slice_mut::<u8, i8>(self.tensor(TensorKind::WordRows, 0));
-        let rows = quantized.values.chunks_exact(hidden);
-        for (to, from) in to.chunks_exact_mut(padded(hidden)).zip(rows) {
-            to[..hidden].copy_from_slice(from);
+        let count = self.shape.vocabulary as usize;
+        let mut scales = Vec::with_capacity(count);
+        for first in (0..count).step_by(ROWS) {
+            let rows = first..count.min(first + ROWS);
+            let matrix = self.checkpoint.load_rows(Parameter::WordEmbedding, rows)?;
+            let quantized = quantize_rows(&matrix, hidden);
+            let to = cast_slice_mut::<u8, i8>(self.tensor(TensorKind::WordRows, 0));
+            let to = to.chunks_exact_mut(padded(hidden)).skip(first);
+            for (to, from) in to.zip(quantized.values.chunks_exact(hidden)) {
+                to[..hidden].copy_from_slice(from);
+            }
+            scales.extend(quantized.scales);
         }
-        self.write_floats(TensorKind::WordScales, 0, &quantized.scales);
+        self.write_floats(TensorKind::WordScales, 0, &scales);
         Ok(())
     }
 
