@@ -21,7 +21,7 @@ or vocab.txt, as save_pretrained of transformers writes it: BertForSequenceClass
 DistilBertForSequenceClassification.
 
 Files appear under their names when everything is done, or not at all. The same checkpoint gives \
-the same bytes, on every machine.",
+the same bytes, on every machine; only the last decimals of an --eval report may differ.",
     after_help = "\
 Examples:
   filbert convert models/tiny-sst2 -o tiny.filbert

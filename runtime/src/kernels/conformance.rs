@@ -4,7 +4,7 @@
 use super::matrix::{Matrix, MatrixMut};
 use super::rows::{Norm, RowOperation, RowScale};
 use super::{Features, Kernels, Product, available, scalar};
-use crate::format::{Activation, BLOCK, Columns, LinearShape, PANEL, padded};
+use crate::format::{Activation, Columns, LinearShape, PANEL, padded};
 
 /// A small generator: splitmix64.
 struct Random(u64);
@@ -552,5 +552,4 @@ fn a_row_of_zeros_is_exact() {
             .collect();
         assert_eq!(y, bias);
     }
-    assert_eq!(BLOCK * PANEL, 64);
 }

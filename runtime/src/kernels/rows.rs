@@ -669,3 +669,24 @@ fn sigmoid<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let one = s.splat(1.0);
     s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::scalar::Scalar;
+
+    #[test]
+    fn exp_keeps_its_stated_bound() {
+        let mut worst = 0.0f64;
+        for i in -87_000..=88_000 {
+            let x = i as f32 / 1000.0;
+            let exact = f64::from(x).exp();
+            let [y, ..] = exp(Scalar, [x; LANES]);
+            worst = worst.max((f64::from(y) / exact - 1.0).abs());
+        }
+        println!("exp: {worst:.2e}");
+        assert!(worst <= 1.5e-7, "{worst:e}");
+        assert_eq!(exp(Scalar, [0.0; LANES]), [1.0; LANES]);
+        assert_eq!(exp(Scalar, [-1e9; LANES]), exp(Scalar, [-87.0; LANES]));
+    }
+}

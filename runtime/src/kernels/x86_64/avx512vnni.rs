@@ -5,8 +5,8 @@
 //! | 6x64 | 24 sums, 4 weights, 1 row | 4 loads, 6 broadcasts, 24 `vpdpbusd` |
 //! | 2x128, 1x128 | 16 or 8 sums, 8 weights, 1 row | enough sums to hide the latency |
 //!
-//! 24 sums keep two units of latency 5 busy, and 10 loads feed 24 products. Wider tiles gain
-//! nothing; rows are divided evenly, so a tile of one row is met only where there is one row.
+//! 24 sums keep two units of latency 5 busy, and 10 loads feed 24 products.
+//! Rows are divided evenly, so a tile of one row is met only where there is one row.
 
 use std::arch::x86_64::*;
 
