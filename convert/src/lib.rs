@@ -11,6 +11,7 @@ pub mod onnx;
 pub mod output;
 pub mod package;
 pub mod progress;
+pub mod published;
 pub mod quantize;
 pub mod reference;
 pub mod synthetic;
