@@ -10,7 +10,8 @@ use crate::format::{PANEL, Shape, padded};
 use crate::kernels::matrix::{Matrix, MatrixMut};
 use crate::kernels::rows::{Norm, RowOperation, RowScale};
 use crate::linear;
-use crate::model::{Layer, Model, NormWeights};
+use crate::model::{Model, NormWeights};
+use crate::profile::Profile;
 use crate::workspace::Workspace;
 
 /// Runs all layers on the embedded tokens. Leaves the first token of each text in `hidden`,
@@ -18,13 +19,12 @@ use crate::workspace::Workspace;
 pub(crate) fn encode(executor: Executor<'_>, model: &Model, workspace: &mut Workspace) {
     let layers = model.shape().layers as usize;
     for index in 0..layers {
-        let layer = model.layer(index);
         observe_layer_input(model, workspace, index);
         let last = index + 1 == layers;
         if last {
-            project_last(executor, model, &layer, workspace);
+            project_last(executor, model, index, workspace);
         } else {
-            project(executor, model, &layer, workspace);
+            project(executor, model, index, workspace);
         }
         finish_layer(executor, model, index, workspace);
     }
@@ -41,8 +41,8 @@ fn observe_layer_input(model: &Model, workspace: &mut Workspace, layer: usize) {
 }
 
 /// Queries, keys and values of every token, and the context of every token in `update`.
-fn project(executor: Executor<'_>, model: &Model, layer: &Layer<'_>, workspace: &mut Workspace) {
-    let shape = model.shape();
+fn project(executor: Executor<'_>, model: &Model, index: usize, workspace: &mut Workspace) {
+    let (shape, layer) = (model.shape(), model.layer(index));
     let (hidden, heads) = (padded(shape.hidden as usize), shape.attention_width());
     let tokens = workspace.encoding.ids.len();
     let wide = workspace.wide.first(tokens * 3 * heads);
@@ -52,6 +52,13 @@ fn project(executor: Executor<'_>, model: &Model, layer: &Layer<'_>, workspace: 
         Matrix::new(workspace.quantized.first(tokens * hidden), hidden),
         &workspace.scales,
         MatrixMut::new(wide, 3 * heads),
+    );
+    end_product(
+        &mut workspace.profile,
+        "query, key, value",
+        index,
+        tokens,
+        (shape.hidden, 3 * shape.heads * shape.head_size),
     );
     let all = Matrix::new(wide, 3 * heads);
     attention::attend(
@@ -67,17 +74,19 @@ fn project(executor: Executor<'_>, model: &Model, layer: &Layer<'_>, workspace: 
         MatrixMut::new(workspace.update.first(tokens * heads), heads),
         &mut workspace.attention,
     );
+    end_attention(
+        &mut workspace.profile,
+        index,
+        shape,
+        &workspace.boundaries,
+        None,
+    );
 }
 
 /// As [`project`], but with the queries and the context of each text's first token only; the
 /// residual stream is reduced to these rows.
-fn project_last(
-    executor: Executor<'_>,
-    model: &Model,
-    layer: &Layer<'_>,
-    workspace: &mut Workspace,
-) {
-    let shape = model.shape();
+fn project_last(executor: Executor<'_>, model: &Model, index: usize, workspace: &mut Workspace) {
+    let (shape, layer) = (model.shape(), model.layer(index));
     let (hidden, heads) = (padded(shape.hidden as usize), shape.attention_width());
     let tokens = workspace.encoding.ids.len();
     let texts = workspace.boundaries.len() - 1;
@@ -111,6 +120,16 @@ fn project_last(
         &workspace.gathered_scales,
         MatrixMut::new(queries, heads),
     );
+    if let Some(profile) = &mut workspace.profile {
+        let width = (shape.heads * shape.head_size) as usize;
+        let inputs = shape.hidden as usize;
+        profile.end_step(
+            "query, key, value",
+            Some(index),
+            (2 * tokens + texts) * inputs * width,
+            tokens * (inputs + 8 * width) + 3 * inputs * width,
+        );
+    }
     workspace.units.clear();
     workspace.units.extend(0..=texts);
     workspace.scales.truncate(texts);
@@ -127,6 +146,13 @@ fn project_last(
         shape.head_size as usize,
         MatrixMut::new(workspace.update.first(texts * heads), heads),
         &mut workspace.attention,
+    );
+    end_attention(
+        &mut workspace.profile,
+        index,
+        shape,
+        &workspace.boundaries,
+        Some(1),
     );
 }
 
@@ -153,6 +179,12 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         MatrixMut::new(quantized, heads),
         scales,
     );
+    end_rows(
+        &mut workspace.profile,
+        "quantize context",
+        index,
+        rows * heads * 5,
+    );
     let update = workspace.update.first(rows * hidden);
     linear::multiply(
         executor,
@@ -160,6 +192,13 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         Matrix::new(quantized, heads),
         scales,
         MatrixMut::new(update, hidden),
+    );
+    end_product(
+        &mut workspace.profile,
+        "attention output",
+        index,
+        rows,
+        (shape.heads * shape.head_size, shape.hidden),
     );
     let quantized = workspace.quantized.first(rows * hidden);
     normalize(
@@ -172,6 +211,12 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         scales,
     );
     std::mem::swap(&mut workspace.hidden, &mut workspace.update);
+    end_rows(
+        &mut workspace.profile,
+        "attention norm",
+        index,
+        rows * hidden * 13,
+    );
 
     if let Some(observed) = &mut observed {
         let values = workspace.hidden.first(rows * hidden);
@@ -184,6 +229,13 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         Matrix::new(quantized, hidden),
         scales,
         MatrixMut::new(wide, intermediate),
+    );
+    end_product(
+        &mut workspace.profile,
+        "feed forward in",
+        index,
+        rows,
+        (shape.hidden, shape.intermediate),
     );
     let quantized = workspace.quantized.first(rows * intermediate);
     executor.for_each_row_block(
@@ -200,6 +252,12 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
             });
         },
     );
+    end_rows(
+        &mut workspace.profile,
+        "activation",
+        index,
+        rows * intermediate * 5,
+    );
     if let Some(observed) = &mut observed {
         observed
             .feed_forward_out
@@ -213,6 +271,13 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         scales,
         MatrixMut::new(update, hidden),
     );
+    end_product(
+        &mut workspace.profile,
+        "feed forward out",
+        index,
+        rows,
+        (shape.intermediate, shape.hidden),
+    );
     normalize(
         executor,
         model,
@@ -223,6 +288,58 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         scales,
     );
     std::mem::swap(&mut workspace.hidden, &mut workspace.update);
+    end_rows(
+        &mut workspace.profile,
+        "feed forward norm",
+        index,
+        rows * hidden * 13,
+    );
+}
+
+/// Ends a product of `rows` rows with weights of these dimensions, without padding.
+fn end_product(
+    profile: &mut Option<Profile>,
+    operation: &'static str,
+    layer: usize,
+    rows: usize,
+    (inputs, outputs): (u32, u32),
+) {
+    if let Some(profile) = profile {
+        let (inputs, outputs) = (inputs as usize, outputs as usize);
+        profile.end_step(
+            operation,
+            Some(layer),
+            rows * inputs * outputs,
+            inputs * outputs + rows * (inputs + 4 * outputs),
+        );
+    }
+}
+
+/// Ends the attention of texts; of each, of all its queries or of `queries`.
+fn end_attention(
+    profile: &mut Option<Profile>,
+    layer: usize,
+    shape: &Shape,
+    boundaries: &[usize],
+    queries: Option<usize>,
+) {
+    if let Some(profile) = profile {
+        let width = (shape.heads * shape.head_size) as usize;
+        let (mut multiplications, mut bytes) = (0, 0);
+        for keys in boundaries.windows(2).map(|text| text[1] - text[0]) {
+            let queries = queries.unwrap_or(keys);
+            multiplications += 2 * queries * keys * width;
+            bytes += 8 * (queries + keys) * width;
+        }
+        profile.end_step("attention", Some(layer), multiplications, bytes);
+    }
+}
+
+/// Ends a step between two products.
+fn end_rows(profile: &mut Option<Profile>, operation: &'static str, layer: usize, bytes: usize) {
+    if let Some(profile) = profile {
+        profile.end_step(operation, Some(layer), 0, bytes);
+    }
 }
 
 /// `values = norm(values + residual)`, and its quantized rows.

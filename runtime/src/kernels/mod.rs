@@ -95,6 +95,7 @@ pub(crate) struct Kernels {
     requires: Features,
     multiply: unsafe fn(Product<'_>, MatrixMut<'_, f32>),
     run_rows: unsafe fn(RowOperation<'_>),
+    run_peak: unsafe fn(u64) -> u64,
 }
 
 impl Kernels {
@@ -121,6 +122,14 @@ impl Kernels {
         // SAFETY: this set was reached through `select` or `available`, so the CPU has what it
         // requires.
         unsafe { (self.run_rows)(operation) }
+    }
+
+    /// Carries out `steps` steps of the fastest tile on registers only, without memory: the most
+    /// that this set can do. Returns how many multiplications they were.
+    pub(crate) fn run_peak(&self, steps: u64) -> u64 {
+        // SAFETY: this set was reached through `select` or `available`, so the CPU has what it
+        // requires.
+        unsafe { (self.run_peak)(steps) }
     }
 }
 

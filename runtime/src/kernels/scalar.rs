@@ -12,6 +12,7 @@ pub(crate) static KERNELS: Kernels = Kernels {
     requires: Features::NONE,
     multiply,
     run_rows,
+    run_peak,
 };
 
 fn multiply(product: Product<'_>, mut out: MatrixMut<'_, f32>) {
@@ -51,6 +52,19 @@ fn multiply(product: Product<'_>, mut out: MatrixMut<'_, f32>) {
 
 fn run_rows(operation: RowOperation<'_>) {
     rows::run(Scalar, operation);
+}
+
+fn run_peak(steps: u64) -> u64 {
+    let weights: [i8; PANEL] = std::array::from_fn(|i| i as i8);
+    let mut sums = [0i32; PANEL];
+    for step in 0..steps {
+        let q = i32::from(std::hint::black_box(step as u8));
+        for (sum, &w) in sums.iter_mut().zip(&weights) {
+            *sum = sum.wrapping_add(q * i32::from(w));
+        }
+    }
+    std::hint::black_box(sums);
+    steps * PANEL as u64
 }
 
 /// Vectors as arrays.

@@ -21,6 +21,7 @@ pub(in super::super) static KERNELS: Kernels = Kernels {
     requires: Features::AVX2,
     multiply,
     run_rows,
+    run_peak,
 };
 
 const ROWS: usize = 3;
@@ -131,6 +132,22 @@ pub(super) fn run_rows(operation: RowOperation<'_>) {
     // SAFETY: this function runs only where AVX2 and FMA do.
     let token = unsafe { Avx2::new() };
     rows::run(token, operation);
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn run_peak(steps: u64) -> u64 {
+    const SUMS: usize = 12;
+    let mut inputs = _mm256_setzero_si256();
+    let mut sums = [_mm256_setzero_si256(); SUMS];
+    for _ in 0..steps {
+        // The products are computed again in every step.
+        inputs = std::hint::black_box(inputs);
+        for sum in &mut sums {
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(inputs, *sum));
+        }
+    }
+    std::hint::black_box(sums);
+    steps * (SUMS * 16) as u64
 }
 
 /// Exists only where the CPU has AVX2 and FMA.

@@ -25,6 +25,7 @@ pub(in super::super) static KERNELS: Kernels = Kernels {
         .with(Features::AVX512_VNNI),
     multiply,
     run_rows,
+    run_peak,
 };
 
 const ROWS: usize = 6;
@@ -142,6 +143,21 @@ fn run_rows(operation: RowOperation<'_>) {
     // SAFETY: this function runs only where AVX-512 does.
     let token = unsafe { Avx512::new() };
     rows::run(token, operation);
+}
+
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn run_peak(steps: u64) -> u64 {
+    const SUMS: usize = 24;
+    let inputs = std::hint::black_box(_mm512_set1_epi8(1));
+    let weights = std::hint::black_box(_mm512_set1_epi8(2));
+    let mut sums = [_mm512_setzero_si512(); SUMS];
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = _mm512_dpbusd_epi32(*sum, inputs, weights);
+        }
+    }
+    std::hint::black_box(sums);
+    steps * (SUMS * PANEL * BLOCK) as u64
 }
 
 /// Exists only where the CPU has AVX2 and AVX-512 F, BW, DQ and VL.

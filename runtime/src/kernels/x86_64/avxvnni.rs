@@ -19,6 +19,7 @@ pub(in super::super) static KERNELS: Kernels = Kernels {
     requires: Features::AVX2.with(Features::AVX_VNNI),
     multiply,
     run_rows: avx2::run_rows,
+    run_peak,
 };
 
 const ROWS: usize = 6;
@@ -45,6 +46,27 @@ fn multiply(product: Product<'_>, out: MatrixMut<'_, f32>) {
     // SAFETY: `Kernels::multiply` checked the dimensions; this function runs only where AVX2,
     // FMA and AVX-VNNI do.
     unsafe { multiply_with(AvxVnni(()), product, out) }
+}
+
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn run_peak(steps: u64) -> u64 {
+    run_peak_with(AvxVnni(()), steps)
+}
+
+#[inline(always)]
+fn run_peak_with<D: DotProduct>(d: D, steps: u64) -> u64 {
+    const SUMS: usize = 12;
+    // SAFETY: a `D` exists only where the CPU has AVX2.
+    let zero = unsafe { _mm256_setzero_si256() };
+    let (inputs, weights) = std::hint::black_box((zero, zero));
+    let mut sums = [zero; SUMS];
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = d.dot(*sum, inputs, weights);
+        }
+    }
+    std::hint::black_box(sums);
+    steps * (SUMS * PANEL * BLOCK / 2) as u64
 }
 
 /// # Safety
@@ -139,6 +161,7 @@ pub(in super::super) mod by_avx512vl {
             .with(Features::AVX512_VNNI),
         multiply,
         run_rows: avx2::run_rows,
+        run_peak,
     };
 
     #[derive(Clone, Copy)]
@@ -156,5 +179,9 @@ pub(in super::super) mod by_avx512vl {
     fn multiply(product: Product<'_>, out: MatrixMut<'_, f32>) {
         // SAFETY: as for AVX-VNNI, with this set's requirements.
         unsafe { multiply_with(Avx512Vl(()), product, out) }
+    }
+    #[target_feature(enable = "avx2,fma,avx512vnni,avx512vl")]
+    fn run_peak(steps: u64) -> u64 {
+        run_peak_with(Avx512Vl(()), steps)
     }
 }
