@@ -3,6 +3,7 @@
 //! Results go to standard output, everything else to standard error. The exit code is 0 when
 //! done, 1 on failure, 2 for wrong usage and 3 when int8 lost more accuracy than allowed.
 
+mod bench;
 mod classify;
 mod convert;
 mod eval;
@@ -28,6 +29,7 @@ Examples:
   filbert convert models/tiny-sst2 -o tiny.filbert
   filbert classify tiny.filbert < reviews.txt
   filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2
+  filbert bench tiny.filbert
 
 `filbert COMMAND --help` tells more, with examples.",
     after_long_help = "\
@@ -41,6 +43,9 @@ Examples:
 
   What int8 costs on your own labelled texts:
     filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2
+
+  How fast it is on this machine:
+    filbert bench tiny.filbert
 
 Results go to standard output, everything else to standard error.
 
@@ -63,9 +68,11 @@ enum Command {
     Inspect(inspect::Arguments),
     Verify(verify::Arguments),
     Selftest(selftest::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// Why a command did not end with code 0.
+#[derive(Debug)]
 enum Failure {
     /// It could not be done.
     Failed(String),
@@ -107,6 +114,7 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Selftest(arguments) => selftest::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     let (message, code) = match result {
         Ok(()) | Err(Failure::OutputClosed) => return ExitCode::SUCCESS,

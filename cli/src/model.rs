@@ -14,16 +14,18 @@ pub(crate) fn open(path: &Path) -> Result<Model, Failure> {
     if !path.is_dir() {
         return Ok(Model::open(path)?);
     }
-    let checkpoint = Checkpoint::open(path)?;
+    Ok(Model::from_vec(convert(path)?.into_bytes())?)
+}
+
+/// Converts a checkpoint folder in memory and says so.
+pub(crate) fn convert(folder: &Path) -> Result<Package, Failure> {
+    let checkpoint = Checkpoint::open(folder)?;
     terminal::note(&format!(
         "{0} is a checkpoint: converting it in memory; `filbert convert {0} -o FILE` does so once \
          and for all",
-        path.display()
+        folder.display()
     ));
-    let mut progress = ProgressBars::default();
-    let package = Package::build(&checkpoint, &mut progress)?;
-    drop(checkpoint);
-    Ok(Model::from_vec(package.into_bytes())?)
+    Ok(Package::build(&checkpoint, &mut ProgressBars::default())?)
 }
 
 /// Refuses a folder, with the advice to convert it.

@@ -159,7 +159,7 @@ fn labels(answers: &[Value]) -> Vec<&str> {
 #[test]
 fn help_teaches_with_examples() {
     for name in [
-        "classify", "convert", "eval", "inspect", "verify", "selftest",
+        "classify", "convert", "eval", "inspect", "verify", "selftest", "bench",
     ] {
         for flag in ["-h", "--help"] {
             let run = filbert(&[name, flag]).succeeded();
@@ -214,6 +214,16 @@ fn wrong_usage_is_code_2() {
         ],
         &["eval", file],
         &["inspect"],
+        &["bench"],
+        &["bench", file, "--random", "bert-tiny"],
+        &["bench", file, "--tokens", "few"],
+        &["bench", file, "--tokens", "1"],
+        &["bench", file, "--tokens", "16,513"],
+        &["bench", file, "--threads", "0"],
+        &["bench", file, "--texts", "0"],
+        &["bench", file, "--seconds", "0"],
+        &["bench", file, "--cpus", "1023"],
+        &["bench", "--random", "gpt-2"],
     ];
     for arguments in cases {
         let run = filbert(arguments);
@@ -882,4 +892,279 @@ fn passed_limit_is_code_3_and_writes_nothing() {
     assert!(run.out.contains("accuracy on own.tsv"), "{run:?}");
     assert_eq!(fs::read(&kept).unwrap(), b"as before");
     assert_eq!(folder.names(), ["kept.filbert", "own.tsv"]);
+}
+
+// Bench. No test looks at how long anything took: the machine may be busy.
+
+/// A measurement that is short.
+fn bench(more: &[&str]) -> Run {
+    filbert(&[&["bench", "--seconds", "0.02"], more].concat())
+}
+
+/// A short measurement's JSON.
+#[track_caller]
+fn measured(more: &[&str]) -> Value {
+    bench(&[&["--json"], more].concat())
+        .succeeded()
+        .json()
+        .remove(0)
+}
+
+#[test]
+fn bench_has_the_keys_and_the_order_that_are_promised() {
+    let run = bench(&[
+        model(),
+        "--json",
+        "--tokens",
+        "24,8",
+        "--threads",
+        "2,1",
+        "--texts",
+        "3",
+    ])
+    .succeeded();
+    assert_eq!(run.err, "");
+    let keys = [
+        "cpu",
+        "kernels",
+        "peak_gmacs",
+        "open_ms",
+        "first_ms",
+        "private_bytes",
+        "runs",
+        "tokens",
+        "threads",
+        "texts",
+        "p50_ms",
+        "p90_ms",
+        "p95_ms",
+        "p99_ms",
+        "p999_ms",
+        "gmacs",
+        "peak_share",
+    ];
+    let places: Vec<_> = keys
+        .iter()
+        .map(|key| run.out.find(&format!("\"{key}\":")).expect(key))
+        .collect();
+    assert!(places.is_sorted(), "{}", run.out);
+
+    let record = run.json().remove(0);
+    for key in ["peak_gmacs", "open_ms", "first_ms", "process_first_ms"] {
+        assert!(record[key].as_f64().is_some_and(|v| v > 0.0), "{key}");
+    }
+    assert!(record["cpu"].is_string() && record["kernels"].is_string());
+    assert_eq!(record["model"]["shape"]["hidden"], 128);
+    assert_eq!(record["model"]["name"], "tiny");
+    assert!(record.get("profile").is_none() && record.get("comparison").is_none());
+    if cfg!(target_os = "linux") {
+        assert!(record["private_bytes"].is_u64(), "{record}");
+        assert!(record["peak_rss_bytes"].is_u64(), "{record}");
+    }
+    let runs = record["runs"].as_array().unwrap();
+    let order: Vec<_> = runs
+        .iter()
+        .map(|run| {
+            (
+                run["tokens"].as_u64().unwrap(),
+                run["threads"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(order, [(24, 2), (24, 1), (8, 2), (8, 1)]);
+    for run in runs {
+        let ms = |key: &str| run[key].as_f64().unwrap();
+        assert_eq!(run["texts"], 3);
+        assert!(run["samples"].as_u64().unwrap() >= 30);
+        assert!(ms("p50_low_ms") > 0.0 && ms("p50_low_ms") <= ms("p50_ms"));
+        assert!(ms("p50_ms") <= ms("p50_high_ms"));
+        let order = ["p50_ms", "p90_ms", "p95_ms", "p99_ms", "p999_ms"].map(ms);
+        assert!(order.is_sorted(), "{run}");
+        assert!(ms("gmacs") > 0.0 && ms("peak_share") > 0.0 && ms("tokenize_us") > 0.0);
+    }
+    let throughput = &record["throughput"];
+    assert_eq!(throughput["texts"], 256);
+    assert_eq!(throughput["results"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn bench_tells_people_the_same() {
+    let folder = Folder::new();
+    let corpus = folder.write("own.tsv", OWN_TSV);
+    let run = bench(&[
+        CHECKPOINT,
+        "--tokens",
+        "8",
+        "--corpus",
+        &corpus,
+        "--profile",
+    ])
+    .succeeded();
+    for part in [
+        "tiny-sst2",
+        "layers 3",
+        "GMAC/s",
+        "open ",
+        "p99.9",
+        "own.tsv: 8 texts",
+        "one by one",
+        "profile: 8 tokens, 1 thread",
+        "feed forward in",
+        "tokenize",
+    ] {
+        assert!(run.out.contains(part), "{part:?} is not in {}", run.out);
+    }
+    assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+    assert!(run.err.contains("converting it in memory"), "{}", run.err);
+}
+
+#[test]
+fn bench_compares_with_an_earlier_measurement() {
+    let folder = Folder::new();
+    let arguments = [model(), "--tokens", "8"];
+    let record = measured(&arguments);
+    let old = folder.write("old.json", record.to_string());
+    fn compare(old: &str) -> Vec<&str> {
+        vec![model(), "--tokens", "8", "--compare", old]
+    }
+
+    let with_itself = measured(&compare(&old));
+    let comparison = &with_itself["comparison"];
+    assert_eq!(comparison["with"], "old.json");
+    assert_eq!(comparison["same_cpu"], true);
+    let ratio = |key: &str| comparison["runs"][0][key].as_f64().unwrap();
+    assert!(ratio("ratio_low") <= ratio("ratio") && ratio("ratio") <= ratio("ratio_high"));
+
+    // A thousand times is more than any busy machine makes of it.
+    for (factor, verdict) in [(1e3, "faster"), (1e-3, "slower")] {
+        let mut doctored = record.clone();
+        for key in ["p50_ms", "p50_low_ms", "p50_high_ms"] {
+            let value = &mut doctored["runs"][0][key];
+            *value = json!(value.as_f64().unwrap() * factor);
+        }
+        let doctored = folder.write("doctored.json", doctored.to_string());
+        let run = bench(&compare(&doctored)).succeeded();
+        assert!(run.out.contains("against doctored.json"), "{}", run.out);
+        assert!(run.out.contains(&format!("  {verdict} ")), "{}", run.out);
+    }
+
+    let failed = |name: &str, contents: String, parts: &[&str]| {
+        let file = folder.write(name, contents);
+        bench(&compare(&file)).failed(1, &[parts, &[name]].concat());
+    };
+    failed("text.json", "hello".to_owned(), &["filbert bench --json"]);
+    failed("other.json", "{\"a\":1}".to_owned(), &["missing field"]);
+    let mut other = record.clone();
+    other["model"]["shape"]["layers"] = json!(12);
+    failed(
+        "shape.json",
+        other.to_string(),
+        &["another model", "layers 12", "layers 3"],
+    );
+    let mut other = record.clone();
+    other["runs"][0]["tokens"] = json!(9);
+    failed("runs.json", other.to_string(), &["--tokens"]);
+    let mut other = record.clone();
+    other["runs"][0]["p50_ms"] = json!(1e9);
+    failed("torn.json", other.to_string(), &["p50_low_ms"]);
+    bench(&compare(&folder.path("none.json"))).failed(1, &["none.json"]);
+}
+
+#[test]
+fn bench_reports_on_one_page_that_needs_nothing_else() {
+    let folder = Folder::new();
+    // Text that would be markup.
+    let file = folder.path("<b>&.filbert");
+    fs::copy(model(), &file).unwrap();
+    let page = folder.path("page.html");
+    bench(&[
+        &file,
+        "--tokens",
+        "8,24",
+        "--threads",
+        "1,2",
+        "--report",
+        &page,
+    ])
+    .succeeded();
+    let html = fs::read_to_string(&page).unwrap();
+    for part in [
+        "<!DOCTYPE html>",
+        "name=\"viewport\"",
+        "prefers-color-scheme",
+        "<h1>&lt;b&gt;&amp;</h1>",
+        "<polyline",
+        "class=\"p99\"",
+        "2 threads",
+        "feed forward in",
+        "</html>",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    for part in [
+        "http", "src=", "href=", "@import", "url(", "<script", "<b>", "NaN", "inf",
+    ] {
+        assert!(!html.contains(part), "{part}");
+    }
+    assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
+
+    // A report that cannot be written is refused before anything is measured.
+    bench(&[model(), "--report", &folder.path("no/page.html")]).failed(1, &["no/page.html"]);
+    // One that fails leaves what was there.
+    let before = folder.write("kept.html", "as before");
+    bench(&[&folder.path("none.filbert"), "--report", &before]).failed(1, &["none.filbert"]);
+    assert_eq!(fs::read(&before).unwrap(), b"as before");
+    assert_eq!(folder.names(), ["<b>&.filbert", "kept.html", "page.html"]);
+}
+
+#[test]
+fn bench_needs_no_model() {
+    let record = measured(&["--random", "bert-tiny", "--tokens", "12,512", "--profile"]);
+    assert_eq!(record["model"]["shape"]["layers"], 2);
+    assert_eq!(record["model"]["shape"]["vocabulary"], 30_522);
+    let profiles = record["profile"].as_array().unwrap();
+    assert_eq!(profiles.len(), 2);
+    let run = &record["runs"][0];
+    let sum = |list: &str, key: &str| {
+        let parts = profiles[0][list].as_array().unwrap().iter();
+        parts.map(|part| part[key].as_f64().unwrap()).sum::<f64>()
+    };
+    // The runtime and the formula count alike, and the layers add up to the operations.
+    assert_eq!(
+        sum("layers", "multiplications"),
+        run["multiplications"].as_f64().unwrap()
+    );
+    assert_eq!(
+        sum("operations", "multiplications"),
+        sum("layers", "multiplications")
+    );
+    assert!((sum("operations", "share") - 1.0).abs() < 1e-2);
+
+    bench(&["--random", "gpt-2"]).failed(2, &["gpt-2", "bert-base", "minilm-l6"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn bench_stays_on_the_cpus_it_is_told() {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+        .unwrap()
+        .trim();
+    let first = allowed.split([',', '-']).next().unwrap();
+    let record = measured(&[model(), "--tokens", "8", "--cpus", first]);
+    assert_eq!(record["cpus"][0].to_string(), first);
+    bench(&[model(), "--cpus", "1023"]).failed(2, &["1023", "it may use"]);
+}
+
+#[test]
+fn bench_refuses_lengths_and_texts_that_it_cannot_measure() {
+    let folder = Folder::new();
+    let limit = bench(&[model(), "--tokens", "16,513"]);
+    limit.failed(2, &["513", "2 to 512"]);
+    let empty = folder.write("empty.txt", "\n\n");
+    bench(&[model(), "--corpus", &empty]).failed(1, &["empty.txt", "no text"]);
+    let bytes = folder.write("bytes.txt", b"fine\nno\xFF\n");
+    bench(&[model(), "--corpus", &bytes]).failed(1, &["bytes.txt", "line 2", "UTF-8"]);
 }
