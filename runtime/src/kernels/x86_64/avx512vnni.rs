@@ -15,7 +15,7 @@ use super::super::rows::{self, RowOperation};
 use super::super::simd::{LANES, Simd};
 use super::super::{Features, Kernels, Product};
 use super::avx2::fold_eight;
-use super::row_tiles;
+use super::{Prefetch, row_tiles};
 use crate::format::{BLOCK, PANEL};
 
 pub(in super::super) static KERNELS: Kernels = Kernels {
@@ -33,28 +33,43 @@ const ROWS: usize = 6;
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn multiply(product: Product<'_>, mut out: MatrixMut<'_, f32>) {
     let panels = product.columns.len();
-    let widest = if product.rows.rows() <= 2 { 8 } else { 4 };
+    let rows = product.rows.rows();
+    let widest = if rows <= 2 { 8 } else { 4 };
     let mut panel = 0;
     while panel < panels {
         let width = match panels - panel {
             left if left >= widest => widest,
             left => left.min(4),
         };
-        for (row, height) in row_tiles(product.rows.rows(), ROWS) {
+        let mut prefetch = Prefetch::new(&product, panel + width, width, rows.div_ceil(ROWS));
+        for (row, height) in row_tiles(rows, ROWS) {
+            let tile = Tile {
+                product: &product,
+                panel,
+                row,
+            };
             // SAFETY: `Kernels::multiply` checked the dimensions, the tile lies within them, and
             // this function runs only where AVX-512 VNNI does.
             unsafe {
                 match width {
-                    8 => multiply_rows::<8>(&product, panel, row, height, &mut out),
-                    4 => multiply_rows::<4>(&product, panel, row, height, &mut out),
-                    3 => multiply_rows::<3>(&product, panel, row, height, &mut out),
-                    2 => multiply_rows::<2>(&product, panel, row, height, &mut out),
-                    _ => multiply_rows::<1>(&product, panel, row, height, &mut out),
+                    8 => multiply_rows::<8>(tile, height, &mut prefetch, &mut out),
+                    4 => multiply_rows::<4>(tile, height, &mut prefetch, &mut out),
+                    3 => multiply_rows::<3>(tile, height, &mut prefetch, &mut out),
+                    2 => multiply_rows::<2>(tile, height, &mut prefetch, &mut out),
+                    _ => multiply_rows::<1>(tile, height, &mut prefetch, &mut out),
                 }
             }
         }
         panel += width;
     }
+}
+
+/// Where a tile lies in its product.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    product: &'a Product<'a>,
+    panel: usize,
+    row: usize,
 }
 
 /// `height` rows by `P` panels.
@@ -64,21 +79,20 @@ fn multiply(product: Product<'_>, mut out: MatrixMut<'_, f32>) {
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 #[inline]
 unsafe fn multiply_rows<const P: usize>(
-    product: &Product<'_>,
-    panel: usize,
-    row: usize,
+    tile: Tile<'_>,
     height: usize,
+    prefetch: &mut Prefetch,
     out: &mut MatrixMut<'_, f32>,
 ) {
     // SAFETY: passed on from the caller.
     unsafe {
         match height {
-            1 => multiply_tile::<1, P>(product, panel, row, out),
-            2 => multiply_tile::<2, P>(product, panel, row, out),
-            3 => multiply_tile::<3, P>(product, panel, row, out),
-            4 => multiply_tile::<4, P>(product, panel, row, out),
-            5 => multiply_tile::<5, P>(product, panel, row, out),
-            _ => multiply_tile::<6, P>(product, panel, row, out),
+            1 => multiply_tile::<1, P>(tile, prefetch, out),
+            2 => multiply_tile::<2, P>(tile, prefetch, out),
+            3 => multiply_tile::<3, P>(tile, prefetch, out),
+            4 => multiply_tile::<4, P>(tile, prefetch, out),
+            5 => multiply_tile::<5, P>(tile, prefetch, out),
+            _ => multiply_tile::<6, P>(tile, prefetch, out),
         }
     }
 }
@@ -91,48 +105,83 @@ unsafe fn multiply_rows<const P: usize>(
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 #[inline]
 unsafe fn multiply_tile<const M: usize, const P: usize>(
-    product: &Product<'_>,
-    panel: usize,
-    row: usize,
+    tile: Tile<'_>,
+    prefetch: &mut Prefetch,
     out: &mut MatrixMut<'_, f32>,
 ) {
+    let Tile {
+        product,
+        panel,
+        row,
+    } = tile;
     let panel_bytes = product.blocks * BLOCK * PANEL;
     let weights = product.weights[panel * panel_bytes..][..P * panel_bytes].as_ptr();
     let rows: [*const u8; M] = std::array::from_fn(|m| product.rows.row(row + m).as_ptr());
+    // The zero point's share first, instead of zeros: sums of integers have no order.
     let mut sums = [[_mm512_setzero_si512(); P]; M];
-    for block in 0..product.blocks {
-        // SAFETY: `block` is below `blocks`: a panel has 64 bytes and a row 4 for each.
-        unsafe {
-            let from = weights.add(block * BLOCK * PANEL);
-            let mut weights = [_mm512_setzero_si512(); P];
-            for p in 0..P {
-                weights[p] = _mm512_loadu_si512(from.add(p * panel_bytes).cast());
-            }
-            for m in 0..M {
-                let four = rows[m].add(block * BLOCK).cast::<i32>().read_unaligned();
-                let inputs = _mm512_set1_epi32(four);
-                for p in 0..P {
-                    sums[m][p] = _mm512_dpbusd_epi32(sums[m][p], inputs, weights[p]);
-                }
-            }
+    for p in 0..P {
+        // SAFETY: a panel has 16 column sums.
+        let column_sum =
+            unsafe { _mm512_loadu_si512(product.columns[panel + p].sum.as_ptr().cast()) };
+        for m in 0..M {
+            let zero_point = _mm512_set1_epi32(-product.scales[row + m].zero_point);
+            sums[m][p] = _mm512_mullo_epi32(zero_point, column_sum);
         }
     }
+    let mut block = 0;
+    while block + Prefetch::STEPS <= product.blocks {
+        prefetch.advance();
+        for step in block..block + Prefetch::STEPS {
+            // SAFETY: `step` is below `blocks`.
+            unsafe { multiply_block(&mut sums, rows, weights, panel_bytes, step) };
+        }
+        block += Prefetch::STEPS;
+    }
+    for step in block..product.blocks {
+        // SAFETY: as above.
+        unsafe { multiply_block(&mut sums, rows, weights, panel_bytes, step) };
+    }
     for m in 0..M {
-        let scale = &product.scales[row + m];
-        let zero_point = _mm512_set1_epi32(scale.zero_point);
-        let row_scale = _mm512_set1_ps(scale.scale);
+        let row_scale = _mm512_set1_ps(product.scales[row + m].scale);
         let to = &mut out.row_mut(row + m)[panel * PANEL..][..P * PANEL];
         for p in 0..P {
             let columns = &product.columns[panel + p];
             // SAFETY: a panel's columns have 16 of each, and `to` has 16 values a panel.
             unsafe {
-                let column_sum = _mm512_loadu_si512(columns.sum.as_ptr().cast());
-                let centered =
-                    _mm512_sub_epi32(sums[m][p], _mm512_mullo_epi32(zero_point, column_sum));
                 let step = _mm512_mul_ps(row_scale, _mm512_loadu_ps(columns.scale.as_ptr()));
                 let bias = _mm512_loadu_ps(columns.bias.as_ptr());
-                let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(centered), step, bias);
+                let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[m][p]), step, bias);
                 _mm512_storeu_ps(to[p * PANEL..].as_mut_ptr(), y);
+            }
+        }
+    }
+}
+
+/// One block of every row and panel of a tile.
+///
+/// # Safety
+/// Each row has `block * 4 + 4` bytes, each of the panels, `panel_bytes` apart, as many blocks.
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn multiply_block<const M: usize, const P: usize>(
+    sums: &mut [[__m512i; P]; M],
+    rows: [*const u8; M],
+    weights: *const i8,
+    panel_bytes: usize,
+    block: usize,
+) {
+    // SAFETY: by the caller's promise: a panel has 64 bytes and a row 4 for each block.
+    unsafe {
+        let from = weights.add(block * BLOCK * PANEL);
+        let mut weights = [_mm512_setzero_si512(); P];
+        for p in 0..P {
+            weights[p] = _mm512_loadu_si512(from.add(p * panel_bytes).cast());
+        }
+        for m in 0..M {
+            let four = rows[m].add(block * BLOCK).cast::<i32>().read_unaligned();
+            let inputs = _mm512_set1_epi32(four);
+            for p in 0..P {
+                sums[m][p] = _mm512_dpbusd_epi32(sums[m][p], inputs, weights[p]);
             }
         }
     }
