@@ -1,7 +1,7 @@
 //! Single kernels on made-up values, for benchmarks: every set of this CPU by name.
 
 use crate::format::{Activation, BLOCK, Columns, LinearShape, PANEL, padded};
-use crate::kernels::matrix::{Matrix, MatrixMut};
+use crate::kernels::matrix::{Matrix, MatrixMut, PanelsMut};
 use crate::kernels::rows::{Norm, RowOperation, RowScale};
 use crate::kernels::{Features, Kernels, Product, available};
 
@@ -80,7 +80,7 @@ impl ProductBenchmark {
                 columns: &self.columns,
                 blocks: self.shape.blocks(),
             },
-            MatrixMut::new(&mut self.out, self.shape.outputs),
+            PanelsMut::new(MatrixMut::new(&mut self.out, self.shape.outputs)),
         );
     }
 }
@@ -92,6 +92,7 @@ pub struct RowBenchmark {
     columns: usize,
     values: Vec<f32>,
     other: Vec<f32>,
+    scratch: Vec<f32>,
     out: Vec<u8>,
     scales: Vec<RowScale>,
 }
@@ -122,6 +123,7 @@ impl RowBenchmark {
             columns,
             other: values.clone(),
             values,
+            scratch: vec![0.0; columns],
             out: vec![0; rows * columns],
             scales: vec![RowScale::default(); rows],
         }
@@ -134,9 +136,10 @@ impl RowBenchmark {
         let (out, scales) = (MatrixMut::new(&mut self.out, width), &mut self.scales[..]);
         set(self.set).run_rows(match kernel {
             RowKernel::Gelu => RowOperation::Activate {
-                values: MatrixMut::new(values, width),
+                values: Matrix::new(values, width),
                 activation: Activation::Gelu,
                 balance: Some(other.row(0)),
+                scratch: &mut self.scratch,
                 out,
                 scales,
             },
@@ -155,6 +158,7 @@ impl RowBenchmark {
             },
             RowKernel::Quantize => RowOperation::Quantize {
                 values: other,
+                balance: None,
                 out,
                 scales,
             },

@@ -10,7 +10,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::matrix::MatrixMut;
+use super::super::matrix::{PanelMut, PanelsMut};
 use super::super::rows::{self, RowOperation};
 use super::super::simd::{LANES, Simd};
 use super::super::{Features, Kernels, Product};
@@ -31,68 +31,55 @@ pub(in super::super) static KERNELS: Kernels = Kernels {
 const ROWS: usize = 6;
 
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn multiply(product: Product<'_>, mut out: MatrixMut<'_, f32>) {
+fn multiply(product: Product<'_>, mut out: PanelsMut<'_>) {
     let panels = product.columns.len();
-    let rows = product.rows.rows();
-    let widest = if rows <= 2 { 8 } else { 4 };
+    let widest = if product.rows.rows() <= 2 { 8 } else { 4 };
     let mut panel = 0;
     while panel < panels {
         let width = match panels - panel {
             left if left >= widest => widest,
             left => left.min(4),
         };
-        let mut prefetch = Prefetch::new(&product, panel + width, width, rows.div_ceil(ROWS));
-        for (row, height) in row_tiles(rows, ROWS) {
-            let tile = Tile {
-                product: &product,
-                panel,
-                row,
-            };
-            // SAFETY: `Kernels::multiply` checked the dimensions, the tile lies within them, and
-            // this function runs only where AVX-512 VNNI does.
-            unsafe {
-                match width {
-                    8 => multiply_rows::<8>(tile, height, &mut prefetch, &mut out),
-                    4 => multiply_rows::<4>(tile, height, &mut prefetch, &mut out),
-                    3 => multiply_rows::<3>(tile, height, &mut prefetch, &mut out),
-                    2 => multiply_rows::<2>(tile, height, &mut prefetch, &mut out),
-                    _ => multiply_rows::<1>(tile, height, &mut prefetch, &mut out),
-                }
+        // SAFETY: `Kernels::multiply` checked the dimensions, the panels are in them, and this
+        // function runs only where AVX-512 VNNI does.
+        unsafe {
+            match width {
+                8 => multiply_panels::<8>(&product, panel, &mut out),
+                4 => multiply_panels::<4>(&product, panel, &mut out),
+                3 => multiply_panels::<3>(&product, panel, &mut out),
+                2 => multiply_panels::<2>(&product, panel, &mut out),
+                _ => multiply_panels::<1>(&product, panel, &mut out),
             }
         }
         panel += width;
     }
 }
 
-/// Where a tile lies in its product.
-#[derive(Clone, Copy)]
-struct Tile<'a> {
-    product: &'a Product<'a>,
-    panel: usize,
-    row: usize,
-}
-
-/// `height` rows by `P` panels.
+/// All rows by `P` panels.
 ///
 /// # Safety
-/// As for [`multiply_tile`].
+/// The dimensions of the product agree, and panels `panel..panel + P` are in it.
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-#[inline]
-unsafe fn multiply_rows<const P: usize>(
-    tile: Tile<'_>,
-    height: usize,
-    prefetch: &mut Prefetch,
-    out: &mut MatrixMut<'_, f32>,
+unsafe fn multiply_panels<const P: usize>(
+    product: &Product<'_>,
+    panel: usize,
+    out: &mut PanelsMut<'_>,
 ) {
-    // SAFETY: passed on from the caller.
-    unsafe {
-        match height {
-            1 => multiply_tile::<1, P>(tile, prefetch, out),
-            2 => multiply_tile::<2, P>(tile, prefetch, out),
-            3 => multiply_tile::<3, P>(tile, prefetch, out),
-            4 => multiply_tile::<4, P>(tile, prefetch, out),
-            5 => multiply_tile::<5, P>(tile, prefetch, out),
-            _ => multiply_tile::<6, P>(tile, prefetch, out),
+    let rows = product.rows.rows();
+    let mut out = out.columns_mut::<P>(panel);
+    let mut prefetch = Prefetch::new(product, panel + P, P, rows.div_ceil(ROWS));
+    for (row, height) in row_tiles(rows, ROWS) {
+        let (prefetch, out) = (&mut prefetch, &mut out);
+        // SAFETY: by the caller's promise; the rows lie in the product.
+        unsafe {
+            match height {
+                1 => multiply_tile::<1, P>(product, panel, row, prefetch, out),
+                2 => multiply_tile::<2, P>(product, panel, row, prefetch, out),
+                3 => multiply_tile::<3, P>(product, panel, row, prefetch, out),
+                4 => multiply_tile::<4, P>(product, panel, row, prefetch, out),
+                5 => multiply_tile::<5, P>(product, panel, row, prefetch, out),
+                _ => multiply_tile::<6, P>(product, panel, row, prefetch, out),
+            }
         }
     }
 }
@@ -105,15 +92,12 @@ unsafe fn multiply_rows<const P: usize>(
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 #[inline]
 unsafe fn multiply_tile<const M: usize, const P: usize>(
-    tile: Tile<'_>,
+    product: &Product<'_>,
+    panel: usize,
+    row: usize,
     prefetch: &mut Prefetch,
-    out: &mut MatrixMut<'_, f32>,
+    out: &mut [PanelMut<'_>; P],
 ) {
-    let Tile {
-        product,
-        panel,
-        row,
-    } = tile;
     let panel_bytes = product.blocks * BLOCK * PANEL;
     let weights = product.weights[panel * panel_bytes..][..P * panel_bytes].as_ptr();
     let rows: [*const u8; M] = std::array::from_fn(|m| product.rows.row(row + m).as_ptr());
@@ -143,15 +127,14 @@ unsafe fn multiply_tile<const M: usize, const P: usize>(
     }
     for m in 0..M {
         let row_scale = _mm512_set1_ps(product.scales[row + m].scale);
-        let to = &mut out.row_mut(row + m)[panel * PANEL..][..P * PANEL];
         for p in 0..P {
             let columns = &product.columns[panel + p];
-            // SAFETY: a panel's columns have 16 of each, and `to` has 16 values a panel.
+            // SAFETY: a panel's columns have 16 of each.
             unsafe {
                 let step = _mm512_mul_ps(row_scale, _mm512_loadu_ps(columns.scale.as_ptr()));
                 let bias = _mm512_loadu_ps(columns.bias.as_ptr());
                 let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[m][p]), step, bias);
-                _mm512_storeu_ps(to[p * PANEL..].as_mut_ptr(), y);
+                _mm512_storeu_ps(out[p].row_mut(row + m).as_mut_ptr(), y);
             }
         }
     }
@@ -232,6 +215,7 @@ macro_rules! avx512 {
 
 impl Simd for Avx512 {
     type F32 = __m512;
+    type I32 = __m512i;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -261,22 +245,6 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn store(self, v: __m512, to: &mut [f32; LANES]) {
         avx512!(_mm512_storeu_ps(to.as_mut_ptr(), v))
-    }
-
-    #[inline(always)]
-    fn store_u8(self, v: __m512, to: &mut [u8; LANES]) {
-        avx512!(_mm_storeu_si128(
-            to.as_mut_ptr().cast(),
-            _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))
-        ))
-    }
-
-    #[inline(always)]
-    fn store_i8(self, v: __m512, to: &mut [i8; LANES]) {
-        avx512!(_mm_storeu_si128(
-            to.as_mut_ptr().cast(),
-            _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))
-        ))
     }
 
     #[inline(always)]
@@ -326,11 +294,8 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn power_of_two(self, n: __m512) -> __m512 {
-        avx512!({
-            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
-        })
+    fn scale_by_power_of_two(self, p: __m512, n: __m512) -> __m512 {
+        avx512!(_mm512_scalef_ps(p, n))
     }
 
     #[inline(always)]
@@ -343,7 +308,7 @@ impl Simd for Avx512 {
     fn reduce_add(self, v: __m512) -> f32 {
         avx512!({
             let eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
-            fold_eight(eight, |a, b| _mm_add_ps(a, b))
+            fold_eight!(_mm_add_ps, eight)
         })
     }
 
@@ -351,7 +316,7 @@ impl Simd for Avx512 {
     fn reduce_min(self, v: __m512) -> f32 {
         avx512!({
             let eight = _mm256_min_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
-            fold_eight(eight, |a, b| _mm_min_ps(a, b))
+            fold_eight!(_mm_min_ps, eight)
         })
     }
 
@@ -359,7 +324,65 @@ impl Simd for Avx512 {
     fn reduce_max(self, v: __m512) -> f32 {
         avx512!({
             let eight = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
-            fold_eight(eight, |a, b| _mm_max_ps(a, b))
+            fold_eight!(_mm_max_ps, eight)
+        })
+    }
+
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> __m512i {
+        avx512!(_mm512_set1_epi32(x))
+    }
+
+    #[inline(always)]
+    fn round_i32(self, a: __m512) -> __m512i {
+        avx512!(_mm512_cvtps_epi32(a))
+    }
+
+    #[inline(always)]
+    fn add_i32(self, a: __m512i, b: __m512i) -> __m512i {
+        avx512!(_mm512_add_epi32(a, b))
+    }
+
+    #[inline(always)]
+    fn reduce_add_i32(self, v: __m512i) -> i32 {
+        avx512!(_mm512_reduce_add_epi32(v))
+    }
+
+    #[inline(always)]
+    fn store_i32(self, v: __m512i, to: &mut [i32; LANES]) {
+        avx512!(_mm512_storeu_si512(to.as_mut_ptr().cast(), v))
+    }
+
+    #[inline(always)]
+    fn store_u8(self, v: __m512i, to: &mut [u8; LANES]) {
+        avx512!({
+            let positive = _mm512_max_epi32(v, _mm512_setzero_si512());
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(positive))
+        })
+    }
+
+    #[inline(always)]
+    fn store_i8(self, v: __m512i, to: &mut [i8; LANES]) {
+        avx512!(_mm_storeu_si128(
+            to.as_mut_ptr().cast(),
+            _mm512_cvtepi32_epi8(v)
+        ))
+    }
+
+    #[inline(always)]
+    fn store_fours(self, v: [__m512i; 4], to: &mut [i8; 4 * LANES]) {
+        avx512!({
+            let byte = _mm512_set1_epi32(0xff);
+            let low = _mm512_or_si512(
+                _mm512_and_si512(v[0], byte),
+                _mm512_slli_epi32::<8>(_mm512_and_si512(v[1], byte)),
+            );
+            let high = _mm512_or_si512(
+                _mm512_and_si512(v[2], byte),
+                _mm512_slli_epi32::<8>(_mm512_and_si512(v[3], byte)),
+            );
+            let words = _mm512_or_si512(low, _mm512_slli_epi32::<16>(high));
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), words)
         })
     }
 }
