@@ -324,9 +324,9 @@ impl Classifier {
             .pop();
         free.unwrap_or_else(|| {
             let mut workspace = Workspace::default();
-            workspace
-                .attention
-                .resize_with(self.workers.threads(), Default::default);
+            let threads = self.workers.threads();
+            workspace.attention.resize_with(threads, Default::default);
+            workspace.activated.resize_with(threads, Default::default);
             workspace
         })
     }

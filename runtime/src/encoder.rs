@@ -4,10 +4,10 @@
 //! queries, attention output and feed-forward; keys and values are needed of all. The rows'
 //! bits are the same as if all had been computed.
 
-use crate::attention::{self, Projections};
+use crate::attention::{self, Heads, Projections};
 use crate::executor::{Executor, RowBlock};
 use crate::format::{PANEL, Shape, padded};
-use crate::kernels::matrix::{Matrix, MatrixMut};
+use crate::kernels::matrix::{Matrix, MatrixMut, PanelsMut};
 use crate::kernels::rows::{Norm, RowOperation, RowScale};
 use crate::linear;
 use crate::model::{Model, NormWeights};
@@ -51,7 +51,7 @@ fn project(executor: Executor<'_>, model: &Model, index: usize, workspace: &mut 
         layer.query_key_value,
         Matrix::new(workspace.quantized.first(tokens * hidden), hidden),
         &workspace.scales,
-        MatrixMut::new(wide, 3 * heads),
+        PanelsMut::grouped(wide, tokens, shape.head_stride()),
     );
     end_product(
         &mut workspace.profile,
@@ -60,14 +60,18 @@ fn project(executor: Executor<'_>, model: &Model, index: usize, workspace: &mut 
         tokens,
         (shape.hidden, 3 * shape.heads * shape.head_size),
     );
-    let all = Matrix::new(wide, 3 * heads);
+    let all = |third: usize| Heads {
+        values: &wide[third * tokens * heads..][..tokens * heads],
+        rows: tokens,
+        width: shape.head_stride(),
+    };
     attention::attend(
         executor,
         Projections {
-            queries: all.part(0..tokens, 0..heads),
+            queries: all(0),
             query_boundaries: &workspace.boundaries,
-            keys: all.part(0..tokens, heads..2 * heads),
-            values: all.part(0..tokens, 2 * heads..3 * heads),
+            keys: all(1),
+            values: all(2),
             key_boundaries: &workspace.boundaries,
         },
         shape.head_size as usize,
@@ -93,13 +97,13 @@ fn project_last(executor: Executor<'_>, model: &Model, index: usize, workspace: 
     let quantized = workspace.quantized.first(tokens * hidden);
     let panels = heads / PANEL;
 
-    let wide = workspace.wide.first(tokens * 3 * heads);
+    let wide = workspace.wide.first(tokens * 2 * heads);
     linear::multiply(
         executor,
         layer.query_key_value.part(panels..3 * panels),
         Matrix::new(quantized, hidden),
         &workspace.scales,
-        MatrixMut::new(wide, 3 * heads).part_mut(0..tokens, heads..3 * heads),
+        PanelsMut::grouped(wide, tokens, shape.head_stride()),
     );
 
     let gathered = workspace.gathered.first(texts * hidden);
@@ -118,7 +122,7 @@ fn project_last(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         layer.query_key_value.part(0..panels),
         Matrix::new(gathered, hidden),
         &workspace.gathered_scales,
-        MatrixMut::new(queries, heads),
+        PanelsMut::grouped(queries, texts, shape.head_stride()),
     );
     if let Some(profile) = &mut workspace.profile {
         let width = (shape.heads * shape.head_size) as usize;
@@ -133,14 +137,19 @@ fn project_last(executor: Executor<'_>, model: &Model, index: usize, workspace: 
     workspace.units.clear();
     workspace.units.extend(0..=texts);
     workspace.scales.truncate(texts);
-    let all = Matrix::new(wide, 3 * heads);
+    let heads_of = |values, rows| Heads {
+        values,
+        rows,
+        width: shape.head_stride(),
+    };
+    let (keys, values) = wide.split_at(tokens * heads);
     attention::attend(
         executor,
         Projections {
-            queries: Matrix::new(queries, heads),
+            queries: heads_of(queries, texts),
             query_boundaries: &workspace.units,
-            keys: all.part(0..tokens, heads..2 * heads),
-            values: all.part(0..tokens, 2 * heads..3 * heads),
+            keys: heads_of(keys, tokens),
+            values: heads_of(values, tokens),
             key_boundaries: &workspace.boundaries,
         },
         shape.head_size as usize,
@@ -191,7 +200,7 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         layer.attention_output,
         Matrix::new(quantized, heads),
         scales,
-        MatrixMut::new(update, hidden),
+        PanelsMut::new(MatrixMut::new(update, hidden)),
     );
     end_product(
         &mut workspace.profile,
@@ -228,7 +237,7 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         layer.feed_forward_in,
         Matrix::new(quantized, hidden),
         scales,
-        MatrixMut::new(wide, intermediate),
+        PanelsMut::new(MatrixMut::new(wide, intermediate)),
     );
     end_product(
         &mut workspace.profile,
@@ -238,38 +247,44 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         (shape.hidden, shape.intermediate),
     );
     let quantized = workspace.quantized.first(rows * intermediate);
-    executor.for_each_row_block(
-        MatrixMut::new(wide, intermediate),
-        MatrixMut::new(quantized, intermediate),
-        scales,
-        |kernels, block| {
-            kernels.run_rows(RowOperation::Activate {
-                values: block.values,
-                activation: model.activation(),
-                balance: Some(layer.feed_forward_balance),
-                out: block.out,
-                scales: block.scales,
-            });
-        },
-    );
+    let (activation, balance) = (model.activation(), layer.feed_forward_balance);
+    if let Some(observed) = &mut observed {
+        // The same in two steps, to see what lies between them.
+        executor.kernels.run_rows(RowOperation::Map {
+            values: MatrixMut::new(wide, intermediate),
+            activation,
+        });
+        let values = Matrix::new(wide, intermediate);
+        observed.feed_forward_out.add(values);
+        executor.kernels.run_rows(RowOperation::Quantize {
+            values,
+            balance: Some(balance),
+            out: MatrixMut::new(quantized, intermediate),
+            scales,
+        });
+    } else {
+        executor.activate(
+            Matrix::new(wide, intermediate),
+            activation,
+            Some(balance),
+            &mut workspace.activated,
+            MatrixMut::new(quantized, intermediate),
+            scales,
+        );
+    }
     end_rows(
         &mut workspace.profile,
         "activation",
         index,
         rows * intermediate * 5,
     );
-    if let Some(observed) = &mut observed {
-        observed
-            .feed_forward_out
-            .add(Matrix::new(wide, intermediate));
-    }
     let update = workspace.update.first(rows * hidden);
     linear::multiply(
         executor,
         layer.feed_forward_out,
         Matrix::new(quantized, intermediate),
         scales,
-        MatrixMut::new(update, hidden),
+        PanelsMut::new(MatrixMut::new(update, hidden)),
     );
     end_product(
         &mut workspace.profile,

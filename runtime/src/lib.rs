@@ -10,6 +10,8 @@
 //! ```
 
 #[doc(hidden)]
+pub mod benchmark;
+#[doc(hidden)]
 pub mod format;
 
 mod attention;

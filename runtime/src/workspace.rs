@@ -69,6 +69,8 @@ pub(crate) struct Workspace {
     pub(crate) gathered_scales: Vec<RowScale>,
     /// One for each thread.
     pub(crate) attention: Vec<AttentionScratch>,
+    /// One row for each thread, `[intermediate]`.
+    pub(crate) activated: Vec<Buffer<f32>>,
     /// Set while the inputs of products are observed.
     pub(crate) observed: Option<ObservedInputs>,
     /// Set while the steps are timed.
