@@ -6,6 +6,9 @@ use super::record::{Profile, Run};
 use super::report::escape;
 use super::summary::{counted, readable_ms};
 
+/// Which of a run's times.
+type Time = fn(&Run) -> f64;
+
 /// Colours that the page has.
 pub(crate) const COLOURS: usize = 6;
 
@@ -47,8 +50,10 @@ fn tick(value: f64, step: f64) -> String {
 /// The slowest time that the plot shows, before it is rounded up: rare outliers must not press
 /// all else to the ground.
 fn slowest_shown(runs: &[Run]) -> f64 {
-    let most = |of: fn(&Run) -> f64| runs.iter().map(of).fold(0.0, f64::max);
-    most(|run| run.p99_ms).min(2.0 * most(|run| run.p90_ms))
+    let most = |of: Time| runs.iter().map(of).fold(0.0, f64::max);
+    most(|run| run.p99_ms)
+        .min(2.0 * most(|run| run.p90_ms))
+        .min(3.0 * most(|run| run.p50_ms))
 }
 
 /// The marks of the axis of times: their distance, and the last one.
@@ -124,7 +129,7 @@ pub(crate) fn latency(runs: &[Run]) -> String {
     for (number, threads) in series(runs).into_iter().enumerate() {
         let mut runs: Vec<_> = runs.iter().filter(|run| run.threads == threads).collect();
         runs.sort_by_key(|run| run.tokens);
-        let points = |of: &dyn Fn(&Run) -> f64, backwards: bool| {
+        let points = |of: Time, backwards: bool| {
             let mut points: Vec<_> = runs
                 .iter()
                 .map(|run| format!("{:.1},{:.1}", x(run.tokens), y(of(run))))
@@ -134,22 +139,21 @@ pub(crate) fn latency(runs: &[Run]) -> String {
             }
             points.join(" ")
         };
-        let median = |run: &Run| run.p50_ms;
+        let median: Time = |run| run.p50_ms;
         let _ = writeln!(svg, "<g class=\"s{}\">", number % COLOURS);
-        let bands: [(&str, &dyn Fn(&Run) -> f64); 2] =
-            [("p99", &|run| run.p99_ms), ("p90", &|run| run.p90_ms)];
+        let bands: [(&str, Time); 2] = [("p99", |run| run.p99_ms), ("p90", |run| run.p90_ms)];
         for (class, of) in bands {
             let _ = writeln!(
                 svg,
                 "<polygon class=\"{class}\" points=\"{} {}\"/>",
-                points(&median, false),
+                points(median, false),
                 points(of, true)
             );
         }
         let _ = writeln!(
             svg,
             "<polyline class=\"line\" points=\"{}\"/>",
-            points(&median, false)
+            points(median, false)
         );
         for run in runs {
             let (at, p50) = (x(run.tokens), y(run.p50_ms));

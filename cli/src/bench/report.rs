@@ -102,7 +102,7 @@ fn push_facts(page: &mut String, record: &Record) {
     }
     if let Some(first) = record.process_first_ms {
         facts.push((
-            "Cold start",
+            "Start",
             format!("{} from the start of a process to a label", ms(first)),
         ));
     }

@@ -3,6 +3,7 @@
 //! Both are measured in processes of their own, which have never seen the model: `filbert
 //! bench` starts itself with the hidden option `--first-label`.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -71,6 +72,9 @@ pub(crate) fn open_ms(path: &Path, threads: usize) -> Result<f64, Failure> {
 
 /// Starts processes, one after another. Where that is impossible, says so and knows nothing.
 pub(crate) fn measure(load: &Load<'_>, text: &str, progress: &mut dyn Progress) -> Start {
+    // Pages of a file that are not on the disk yet would count as dirty memory of whoever maps
+    // them. Where this fails, they do.
+    let _ = File::open(load.path).and_then(|file| file.sync_all());
     progress.begin("starting processes", STARTS as u64);
     let mut first = Vec::new();
     let mut process_first = Vec::new();
