@@ -10,10 +10,11 @@ use super::record::{Record, Run, ShapeRecord, rounded};
 use super::statistics::Estimate;
 use crate::Failure;
 
-/// Smaller differences are not called any: where the loader happens to put code and memory
-/// moves times by as much (Mytkowicz et al., Producing wrong data without doing anything
-/// obviously wrong, ASPLOS 2009).
-const NOTICEABLE: f64 = 0.01;
+/// By how much two processes of the same command differ: where the loader happens to put code
+/// and memory moves times (Mytkowicz et al., Producing wrong data without doing anything
+/// obviously wrong, ASPLOS 2009), and no interval from within one process knows. Measurements of
+/// the same thing differed by up to this.
+const BETWEEN_PROCESSES: f64 = 0.03;
 
 /// What is read of an earlier measurement's JSON.
 #[derive(Debug, Deserialize)]
@@ -144,11 +145,14 @@ pub(crate) struct Compared {
 impl Compared {
     fn new(run: &Run, earlier: Option<&EarlierRun>) -> Self {
         let ratio = earlier.map(|earlier| {
-            estimate(run).ratio_to(Estimate {
+            let earlier = Estimate {
                 value: earlier.p50_ms,
                 low: earlier.p50_low_ms,
                 high: earlier.p50_high_ms,
-            })
+            };
+            estimate(run)
+                .ratio_to(earlier)
+                .with_doubt(BETWEEN_PROCESSES)
         });
         Self {
             tokens: run.tokens,
@@ -176,9 +180,9 @@ enum Verdict {
 impl Verdict {
     fn of(ratio: Estimate) -> Self {
         let Estimate { value, low, high } = ratio;
-        if high < 1.0 && value <= 1.0 - NOTICEABLE {
+        if high < 1.0 {
             Self::Faster(1.0 - value, [1.0 - high, 1.0 - low])
-        } else if low > 1.0 && value >= 1.0 + NOTICEABLE {
+        } else if low > 1.0 {
             Self::Slower(value - 1.0, [low - 1.0, high - 1.0])
         } else {
             Self::NoDifference
@@ -218,7 +222,47 @@ mod tests {
         assert_eq!(verdict(1.052, 1.04, 1.063), "slower 5.2 % (4.0 to 6.3)");
         assert_eq!(verdict(0.95, 0.89, 1.001), "no difference seen");
         assert_eq!(verdict(1.0, 1.0, 1.0), "no difference seen");
-        // Certain, and too small to matter.
-        assert_eq!(verdict(1.004, 1.003, 1.005), "no difference seen");
+    }
+
+    #[test]
+    fn what_two_processes_differ_by_is_no_difference() {
+        let run = |p50: f64| Run {
+            tokens: 16,
+            threads: 1,
+            texts: 1,
+            p50_ms: p50,
+            p90_ms: p50,
+            p95_ms: p50,
+            p99_ms: p50,
+            p999_ms: p50,
+            gmacs: 1.0,
+            peak_share: 0.5,
+            p50_low_ms: 0.99 * p50,
+            p50_high_ms: 1.01 * p50,
+            samples: 30,
+            tokenize_us: 1.0,
+            multiplications: 1,
+        };
+        let earlier = EarlierRun {
+            tokens: 16,
+            threads: 1,
+            texts: 1,
+            p50_ms: 2.0,
+            p50_low_ms: 1.98,
+            p50_high_ms: 2.02,
+        };
+        for (p50, verdict) in [
+            (2.0, "no difference seen"),
+            (2.05, "no difference seen"),
+            (1.6, "faster 20 % (17 to 23)"),
+            (2.5, "slower 25 % (21 to 29)"),
+        ] {
+            assert_eq!(Compared::new(&run(p50), Some(&earlier)).verdict, verdict);
+        }
+        let new = Compared::new(&run(2.0), None);
+        assert_eq!(
+            (new.verdict.as_str(), new.ratio),
+            ("not measured before", None)
+        );
     }
 }

@@ -78,6 +78,17 @@ impl Estimate {
             high: value * up.exp(),
         }
     }
+
+    /// With another source of doubt, which moves the value by up to this part of it, either way.
+    pub(crate) fn with_doubt(self, part: f64) -> Self {
+        let doubt = part.ln_1p();
+        let widened = |distance: f64| distance.hypot(doubt).exp();
+        Self {
+            value: self.value,
+            low: self.value / widened((self.value / self.low).ln()),
+            high: self.value * widened((self.high / self.value).ln()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -136,6 +147,10 @@ mod tests {
         };
         let ratio = wide.ratio_to(exact(1.0));
         assert!((ratio.low - 1.8).abs() < 1e-12 && (ratio.high - 2.2).abs() < 1e-12);
+        let doubted = exact(2.0).with_doubt(0.5);
+        assert!((doubted.low - 2.0 / 1.5).abs() < 1e-12 && (doubted.high - 3.0).abs() < 1e-12);
+        let doubted = wide.with_doubt(0.01);
+        assert!(doubted.low < 1.8 && doubted.low > 1.79 && doubted.high > 2.2);
         let ratio = wide.ratio_to(wide);
         assert_eq!(ratio.value, 1.0);
         assert!(ratio.low < 0.9 && ratio.high > 1.1);
