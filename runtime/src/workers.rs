@@ -1,8 +1,11 @@
-//! Threads that claim the tasks of a job from one counter.
+//! Threads that claim the tasks of a job.
 //!
 //! A job is divided into numbered tasks, each with its own part of the output, so results do
 //! not depend on which thread runs what. The caller works too; with one thread there is no
 //! other. Between the steps of a text the workers spin for some microseconds, then sleep.
+//!
+//! Each thread begins with a range of tasks of its own, the same in jobs of the same size, since
+//! what it wrote in the last job lies in its cache; then it helps the others.
 //!
 //! A job costs little more than the passage of a cache line from core to core and back: the
 //! caller publishes it by one store, and who comes in announces himself by one addition. No lock
@@ -28,13 +31,15 @@ pub(crate) struct Workers {
     /// Held while a job runs. Another caller then runs its own tasks alone, so that the number
     /// of busy threads stays what was asked for per caller.
     busy: Mutex<()>,
+    /// The next task of each thread's range. Used by whoever holds `busy`.
+    next: Vec<Apart<AtomicUsize>>,
 }
 
 /// A job as the threads see it: a function of the thread's number.
 type Job = &'static (dyn Fn(usize) + Sync);
 
 /// Alone on its cache lines (two: the hardware fetches them in pairs).
-#[derive(Default)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 struct Apart<T>(T);
 
@@ -150,6 +155,20 @@ impl Shared {
     }
 }
 
+/// Runs tasks `0..tasks` on the calling thread.
+pub(crate) fn run_alone<P: Parts, S>(
+    tasks: usize,
+    scratch: &mut S,
+    output: &P,
+    task: &impl Fn(usize, &mut S, P::Part),
+) {
+    for number in 0..tasks {
+        // SAFETY: the loop gives each number once.
+        let part = unsafe { output.part(number) };
+        task(number, scratch, part);
+    }
+}
+
 impl Workers {
     /// A pool in which `threads` threads work, the caller's included; at least 1.
     ///
@@ -160,7 +179,9 @@ impl Workers {
             shared: Arc::new(Shared::new()),
             threads: Vec::new(),
             busy: Mutex::new(()),
+            next: Vec::new(),
         };
+        workers.next.resize_with(threads, Apart::default);
         for thread in 1..threads {
             let shared = Arc::clone(&workers.shared);
             let builder = std::thread::Builder::new().name(format!("filbert-{thread}"));
@@ -188,30 +209,35 @@ impl Workers {
         output: P,
         task: impl Fn(usize, &mut S, P::Part) + Sync,
     ) {
-        assert!(scratch.len() >= self.threads());
-        let scratch = Scratch(scratch.as_mut_ptr());
-        let next = Apart(AtomicUsize::new(0));
-        let work = |thread: usize| {
-            // SAFETY: `thread` is below `threads()`, hence in the slice, and each thread of a
-            // job has a number of its own.
-            let scratch = unsafe { &mut *scratch.of(thread) };
-            loop {
-                let number = next.0.fetch_add(1, Ordering::Relaxed);
-                if number >= tasks {
-                    return;
-                }
-                // SAFETY: the counter gives each number once.
-                let part = unsafe { output.part(number) };
-                task(number, scratch, part);
-            }
-        };
+        let threads = self.threads();
+        assert!(scratch.len() >= threads);
         if tasks > 1
-            && !self.threads.is_empty()
+            && threads > 1
             && let Ok(_guard) = self.busy.try_lock()
         {
-            return self.broadcast(&work);
+            let scratch = Scratch(scratch.as_mut_ptr());
+            let end_of = |range: usize| (range + 1) * tasks / threads;
+            for (range, next) in self.next.iter().enumerate() {
+                next.0.store(range * tasks / threads, Ordering::Relaxed);
+            }
+            return self.broadcast(&|thread| {
+                // SAFETY: `thread` is below `threads()`, hence in the slice, and each thread of a
+                // job has a number of its own.
+                let scratch = unsafe { &mut *scratch.of(thread) };
+                for range in (thread..threads).chain(0..thread) {
+                    loop {
+                        let number = self.next[range].0.fetch_add(1, Ordering::Relaxed);
+                        if number >= end_of(range) {
+                            break;
+                        }
+                        // SAFETY: ranges are disjoint, and their counters give each number once.
+                        let part = unsafe { output.part(number) };
+                        task(number, scratch, part);
+                    }
+                }
+            });
         }
-        work(0);
+        run_alone(tasks, &mut scratch[0], &output, &task);
     }
 
     /// Calls `function` on this thread, and on those of the pool that come before it is done:
