@@ -54,8 +54,8 @@ class Engine:
     variant: str
     # The model's file or folder, in the folder of the model.
     file: str
-    # The engine whose preparation makes that file, or "" for what Filbert's converter makes.
-    made_by: str
+    # The Python file and variant that make that file, or None: Filbert's converter makes it.
+    made_by: tuple | None
     # What holds it to AVX2, or None where nothing does.
     avx2: dict | None
     # Made ready for each length on its own, which takes it long.
@@ -80,30 +80,35 @@ class Engine:
 
 ONEDNN = {"ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2"}
 CT2 = {"CT2_FORCE_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", **ONEDNN}
-TRACT = {"TRACT_CPU_ISA": "x86_64,avx2,fma"}
+TRACT = {
+    "TRACT_CPU_ISA": "-avx512f,-avx512vnni,-avx512fp16,-avxvnni,-amx-int8,-amx-bf16"
+}
+ORT_INT8 = ("onnx_runtime.py", "int8")
+NNCF = ("openvino_engine.py", "int8")
 ENGINES = [
-    Engine(FILBERT, "Filbert int8", "filbert_worker", "", "model.filbert", "",
+    Engine(FILBERT, "Filbert int8", "filbert_worker", "", "model.filbert", None,
            {"FILBERT_ISA": "avx2"}),
     Engine("onnxruntime-int8", "ONNX Runtime int8", "onnx_runtime.py", "int8",
-           "onnxruntime-int8.onnx", "onnxruntime-int8", None),
+           "onnxruntime-int8.onnx", ORT_INT8, None),
     Engine("onnxruntime-int8-fused", "ONNX Runtime int8, fused", "onnx_runtime.py", "fused-int8",
-           "onnxruntime-fused-int8.onnx", "onnxruntime-int8-fused", None),
+           "onnxruntime-fused-int8.onnx", ("onnx_runtime.py", "fused-int8"), None),
     Engine("openvino-int8", "OpenVINO int8 (NNCF)", "openvino_engine.py", "int8",
-           "openvino-int8.xml", "openvino-int8", ONEDNN),
+           "openvino-int8.xml", NNCF, ONEDNN),
     Engine("openvino-int8-fixed", "OpenVINO int8, fixed length", "openvino_engine.py",
-           "fixed-int8", "openvino-int8.xml", "openvino-int8", ONEDNN, True),
+           "fixed-int8", "openvino-int8.xml", NNCF, ONEDNN, True),
     Engine("ctranslate2-int8", "CTranslate2 int8", "ctranslate2_engine.py", "int8",
-           "ctranslate2-int8", "ctranslate2-int8", CT2),
+           "ctranslate2-int8", ("ctranslate2_engine.py", "int8"), CT2),
     Engine("rten-int8", "rten int8", "rten_worker", "",
-           "onnxruntime-int8.onnx", "onnxruntime-int8", None),
+           "onnxruntime-int8.onnx", ORT_INT8, None),
     Engine("onnxruntime", "ONNX Runtime float32", "onnx_runtime.py", "float32",
-           "model.onnx", "", None),
+           "model.onnx", None, None),
     Engine("openvino", "OpenVINO float32", "openvino_engine.py", "float32",
-           "model.onnx", "", ONEDNN),
+           "model.onnx", None, ONEDNN),
     Engine("ctranslate2", "CTranslate2 float32", "ctranslate2_engine.py", "float32",
-           "ctranslate2-float32", "ctranslate2", CT2),
-    Engine("rten", "rten float32", "rten_worker", "", "model.onnx", "", None),
-    Engine("tract", "tract float32", "tract_worker", "", "model.onnx", "", TRACT, True),
+           "ctranslate2-float32", ("ctranslate2_engine.py", "float32"), CT2),
+    Engine("rten", "rten float32", "rten_worker", "",
+           "copy.onnx", ("onnx_runtime.py", "copy"), None),
+    Engine("tract", "tract float32", "tract_worker", "", "model.onnx", None, TRACT, True),
 ]
 BY_NAME = {engine.name: engine for engine in ENGINES}
 
@@ -117,6 +122,9 @@ class Failure(Exception):
 class Worker:
     """A process that has a model open. It is stopped whenever it is not asked anything."""
 
+    # All that are not closed: a stopped process would outlive this one.
+    running = set()
+
     def __init__(self, command, environment, log):
         self.log = log
         with open(log, "ab") as errors:
@@ -128,6 +136,7 @@ class Worker:
                 env={**os.environ, **environment},
             )
         self.pending = b""
+        Worker.running.add(self)
 
     def send(self, *fields):
         try:
@@ -171,6 +180,7 @@ class Worker:
             self.process.send_signal(signal.SIGSTOP)
 
     def close(self):
+        Worker.running.discard(self)
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
@@ -326,16 +336,16 @@ class Model:
         make(output, key, lambda: command(*words, log=self.log))
 
     def prepare(self, engine, made_from):
-        maker = BY_NAME[engine.made_by]
-        script = HERE / maker.program
+        program, variant = engine.made_by
+        script = HERE / program
         python = TARGET / "venv" / "bin" / "python"
 
         def run():
-            say(f"{self.name}: preparing {maker.label}")
-            command(python, script, "prepare", maker.variant, self.folder, log=self.log)
+            say(f"{self.name}: making {engine.file}")
+            command(python, script, "prepare", variant, self.folder, log=self.log)
 
         try:
-            make(self.folder / maker.file, digest(made_from, script), run)
+            make(self.folder / engine.file, digest(made_from, script), run)
         except Failure as failure:
             self.failed[engine.name] = f"cannot prepare the model: {failure}"
 
@@ -661,7 +671,7 @@ def cold_start(engine, model, text):
 def locked_version(engine):
     """The version of a Rust engine in the lock file."""
     if engine.name == FILBERT:
-        return ""
+        return commit()
     crate = {"tract": "tract-onnx"}.get(engine.name, "rten")
     with open(HERE / "Cargo.lock", "rb") as file:
         packages = tomllib.load(file)["package"]
@@ -754,8 +764,13 @@ def main(arguments):
             if engine.avx2 is None:
                 comparison.results["left_out"][engine.name] = "has no switch that holds it to AVX2"
         comparison.engines = [engine for engine in engines if engine.avx2 is not None]
-    for name in options.models:
-        comparison.measure(name)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        for name in options.models:
+            comparison.measure(name)
+    finally:
+        for worker in list(Worker.running):
+            worker.close()
     print(report.markdown(comparison.results))
     say(f"written: {TARGET}/results.json, results.md and results.svg")
 

@@ -38,15 +38,13 @@ def best_peer(cell):
 
 def ratio(cell):
     """How many times faster Filbert is than the best peer: by the medians, and the lowest and
-    highest of the rounds, each with the peer that was best in it. None without both."""
+    highest of the rounds, with the same peer. None without both."""
     peer = best_peer(cell)
     if peer is None or FILBERT not in cell["rounds"]:
         return None
-    filbert = cell["rounds"][FILBERT]
-    peers = [rounds for name, rounds in cell["rounds"].items() if name != FILBERT]
-    by_round = [min(times) / own for own, *times in zip(filbert, *peers)]
-    overall = median(cell["rounds"][peer]) / median(filbert)
-    return overall, min(by_round), max(by_round)
+    filbert, other = cell["rounds"][FILBERT], cell["rounds"][peer]
+    by_round = [theirs / ours for ours, theirs in zip(filbert, other)]
+    return median(other) / median(filbert), min(by_round), max(by_round)
 
 
 def cells_of(model, threads):
@@ -208,7 +206,7 @@ def markdown(results):
         first = next(iter(cold.values()))
         lines += [
             f"Cold start: {first['tokens']} tokens, one thread, page cache warm, median of "
-            f"{times(first['starts'], 'fresh process')}es:",
+            f"{times(first['starts'], 'start')}, each a fresh process:",
             "",
         ]
         for one in cold.values():
