@@ -630,8 +630,9 @@ class Comparison:
         results = self.results
         (TARGET / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         (TARGET / "results.md").write_text(report.markdown(results))
-        if any(model["cells"] for model in results["models"].values()):
-            (TARGET / "results.svg").write_text(report.svg(results))
+        plot = report.svg(results)
+        if plot:
+            (TARGET / "results.svg").write_text(plot)
 
 
 def describe(engine, way, batch):

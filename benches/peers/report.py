@@ -275,68 +275,81 @@ def marker(name, x, y):
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>'
 
 
-def text(x, y, content, size=12, anchor="start", colour=INK, weight="normal", turn=""):
+def text(x, y, content, size=12, anchor="start", colour=INK, weight="normal"):
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" '
-        f'fill="{colour}" font-weight="{weight}"{turn}>{html.escape(content)}</text>'
+        f'fill="{colour}" font-weight="{weight}">{html.escape(content)}</text>'
     )
 
 
+# Where the plot may have a line: ratios that people can read between.
+RATIOS = [0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 100, 1000]
+
+
 def ticks(low, high):
-    """1, 2, 5, 10 … from the last below `low` to the first above `high`."""
-    steps = [m * 10.0**e for e in range(-4, 7) for m in (1, 2, 5)]
-    first = max(step for step in steps if step <= low * 1.001)
-    last = min(step for step in steps if step >= high * 0.999)
-    return [step for step in steps if first <= step <= last]
+    """The ratios from the last that is not above `low` to the first not below `high`."""
+    first = max((step for step in RATIOS if step <= low), default=RATIOS[0])
+    last = min((step for step in RATIOS if step >= high), default=RATIOS[-1])
+    return [step for step in RATIOS if first <= step <= last]
 
 
-def plain(value):
-    return f"{value:g}"
+def relative(cell, name):
+    """An engine's time in Filbert's."""
+    return median(cell["rounds"][name]) / median(cell["rounds"][FILBERT])
 
 
 def svg(results):
-    """Time against tokens, both logarithmic: a panel for each model and number of threads."""
+    """Each engine's time in Filbert's against tokens, both logarithmic: a panel for each model
+    and number of threads. None if nothing was measured beside Filbert."""
     labels = results["labels"]
-    models = [model for model in results["models"].values() if model["cells"]]
+    isa = results["settings"]["isa"]
+    models = [
+        {**model, "cells": [cell for cell in model["cells"] if FILBERT in cell["rounds"]]}
+        for model in results["models"].values()
+    ]
+    models = [model for model in models if model["cells"]]
+    if not models:
+        return None
     threads = sorted({count for model in models for count in thread_counts(model)})
     used = [
         name
         for name in labels
         if any(name in cell["rounds"] for model in models for cell in model["cells"])
     ]
-    width, height, left, top, gap_x, gap_y = 290, 250, 74, 84, 46, 56
-    legend_rows = math.ceil(len(used) / 4)
+    ratios = [
+        relative(cell, name)
+        for model in models
+        for cell in model["cells"]
+        for name in cell["rounds"]
+    ]
+    marks = ticks(min(ratios), max(ratios))
+    width, height, left, top, gap_x, gap_y = 300, 250, 74, 88, 36, 76
     total_width = max(left + len(models) * (width + gap_x), 760)
     panels_end = top + len(threads) * (height + gap_y)
-    total_height = panels_end + 28 + legend_rows * 22
+    total_height = panels_end + math.ceil(len(used) / 4) * 22
+    held = f", held to {isa.upper()}" if isa else ""
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_width} {total_height}" '
         f'width="{total_width}" height="{total_height}" '
         'font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif">',
         f'<rect width="{total_width}" height="{total_height}" fill="#fff"/>',
-        text(left - 50, 30, "Time to classify one text", 18, weight="600"),
+        text(24, 30, "How many times longer than Filbert?", 18, weight="600"),
         text(
-            left - 50,
+            24,
             50,
-            f"Milliseconds against tokens, both logarithmic: lower is faster. "
-            f"{results['machine']['cpu']}"
-            + (f", held to {results['settings']['isa'].upper()}." if results["settings"]["isa"] else "."),
+            "Time to classify one text, by its number of tokens, in Filbert's time. "
+            f"{results['machine']['cpu']}{held}.",
             12,
             colour=GREY,
         ),
     ]
     for column, model in enumerate(models):
-        values = [
-            median(rounds) / 1e6 for cell in model["cells"] for rounds in cell["rounds"].values()
-        ]
-        lengths = sorted({cell["tokens"] for cell in model["cells"]})
-        marks = ticks(min(values), max(values))
         for line, count in enumerate(threads):
             x0, y0 = left + column * (width + gap_x), top + line * (height + gap_y)
-            out += panel(model, count, labels, lengths, marks, x0, y0, width, height)
+            out += panel(model, count, labels, marks, x0, y0, width, height, column == 0)
     for index, name in enumerate(used):
-        x = left - 40 + (index % 4) * ((total_width - left) / 4)
-        y = panels_end + 6 + (index // 4) * 22
+        x = 34 + (index % 4) * ((total_width - 40) / 4)
+        y = panels_end - 4 + (index // 4) * 22
         colour, dashes, _ = style(name)
         out.append(
             f'<path d="M{x:.1f} {y:.1f}h26" stroke="{colour}" '
@@ -348,14 +361,15 @@ def svg(results):
     return "\n".join(out) + "\n</svg>\n"
 
 
-def panel(model, threads, labels, lengths, marks, x0, y0, width, height):
+def panel(model, threads, labels, marks, x0, y0, width, height, first):
     cells = cells_of(model, threads)
+    lengths = sorted({cell["tokens"] for cell in model["cells"]})
     low, high = math.log(marks[0]), math.log(marks[-1])
     start, end = math.log(lengths[0]), math.log(lengths[-1])
 
     def x(tokens):
         place = (math.log(tokens) - start) / (end - start) if end > start else 0.5
-        return x0 + 14 + place * (width - 28)
+        return x0 + 20 + place * (width - 40)
 
     def y(value):
         place = (math.log(value) - low) / (high - low) if high > low else 0.5
@@ -363,16 +377,20 @@ def panel(model, threads, labels, lengths, marks, x0, y0, width, height):
 
     out = [text(x0, y0 - 10, f"{model['title']}, {times(threads, 'thread')}", 13, weight="600")]
     for mark in marks:
-        out.append(
-            f'<path d="M{x0} {y(mark):.1f}h{width}" stroke="{RULE}" stroke-width="1"/>'
-        )
-        out.append(text(x0 - 6, y(mark) + 4, plain(mark), 11, "end", GREY))
-    for tokens in lengths:
-        out.append(text(x(tokens), y0 + height + 16, str(tokens), 11, "middle", GREY))
+        out.append(f'<path d="M{x0} {y(mark):.1f}h{width}" stroke="{RULE}" stroke-width="1"/>')
+        out.append(text(x0 - 6, y(mark) + 4, f"{mark:g}", 11, "end", GREY))
+    if first:
+        out.append(text(x0 - 6, y0 + height + 17, "tokens", 11, "end", GREY))
+        out.append(text(x0 - 6, y0 + height + 33, "Filbert, ms", 11, "end", GREY))
+    for cell in cells:
+        place, below = x(cell["tokens"]), y0 + height
+        own = milliseconds(median(cell["rounds"][FILBERT]))
+        out.append(text(place, below + 17, str(cell["tokens"]), 11, "middle", GREY))
+        out.append(text(place, below + 33, own, 11, "middle", INK, "600"))
     # Filbert last, on top of the others.
     for name in sorted(labels, key=lambda name: name == FILBERT):
         points = [
-            (x(cell["tokens"]), y(median(cell["rounds"][name]) / 1e6))
+            (x(cell["tokens"]), y(relative(cell, name)))
             for cell in cells
             if cell["rounds"].get(name)
         ]

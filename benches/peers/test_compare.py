@@ -142,9 +142,11 @@ class Report(unittest.TestCase):
         model = results["models"]["minilm"]
         model["cells"] = [cell(1, 16, filbert=[1e6])]
         xml.etree.ElementTree.fromstring(report.svg(results))
+        model["cells"] = [cell(1, 16, tract=[1e6])]
+        self.assertIsNone(report.svg(results))
 
     def test_ticks_enclose_the_values(self):
-        self.assertEqual(report.ticks(0.3, 11), [0.2, 0.5, 1, 2, 5, 10, 20])
+        self.assertEqual(report.ticks(0.8, 3.5), [0.7, 1, 1.5, 2, 3, 4])
         self.assertEqual(report.ticks(1, 1), [1])
 
 
