@@ -6,7 +6,7 @@
 
 use crate::executor::Executor;
 use crate::format::{BLOCK, Columns, LinearShape, PANEL, padded};
-use crate::kernels::matrix::{Bands, Matrix, MatrixMut};
+use crate::kernels::matrix::{Bands, Matrix, MatrixMut, PanelsMut};
 use crate::kernels::rows::{RowOperation, RowScale};
 use crate::kernels::{Kernels, Product};
 use crate::workspace::Buffer;
@@ -27,20 +27,38 @@ pub(crate) struct AttentionScratch {
     scales: Vec<RowScale>,
 }
 
-/// One layer's queries, keys and values, `[rows, heads]` each.
+/// Queries, keys or values of all heads, one head after another: `[heads, rows, width]`, so that
+/// a head's rows lie side by side.
+#[derive(Clone, Copy)]
+pub(crate) struct Heads<'a> {
+    pub(crate) values: &'a [f32],
+    /// Rows of a head.
+    pub(crate) rows: usize,
+    /// Columns of a head, padded ones included.
+    pub(crate) width: usize,
+}
+
+impl<'a> Heads<'a> {
+    fn head(&self, head: usize) -> Matrix<'a, f32> {
+        let length = self.rows * self.width;
+        Matrix::new(&self.values[head * length..][..length], self.width)
+    }
+}
+
+/// One layer's queries, keys and values.
 #[derive(Clone, Copy)]
 pub(crate) struct Projections<'a> {
-    pub(crate) queries: Matrix<'a, f32>,
+    pub(crate) queries: Heads<'a>,
     /// Where each text's queries begin, and where the last one's end.
     pub(crate) query_boundaries: &'a [usize],
-    pub(crate) keys: Matrix<'a, f32>,
-    pub(crate) values: Matrix<'a, f32>,
+    pub(crate) keys: Heads<'a>,
+    pub(crate) values: Heads<'a>,
     /// Where each text's keys begin, and where the last one's end.
     pub(crate) key_boundaries: &'a [usize],
 }
 
-/// Writes the context of every query to `context`, `[queries, heads]`. Heads are `head_stride`
-/// columns apart and have `head_size` that count.
+/// Writes the context of every query to `context`, `[queries, heads * width]`; of each head,
+/// `head_size` columns count.
 pub(crate) fn attend(
     executor: Executor<'_>,
     projections: Projections<'_>,
@@ -48,25 +66,25 @@ pub(crate) fn attend(
     context: MatrixMut<'_, f32>,
     scratch: &mut [AttentionScratch],
 ) {
-    let head_stride = padded(head_size);
-    let heads = context.columns() / head_stride;
+    let width = projections.keys.width;
+    let heads = context.columns() / width;
     let texts = projections.key_boundaries.len() - 1;
-    let factor = 1.0 / (head_size as f32).sqrt();
+    // Scores in units of ln 2: a probability is then a power of two.
+    let factor = std::f32::consts::LOG2_E / (head_size as f32).sqrt();
     executor.workers.run(
         texts * heads,
         scratch,
-        Bands::new(context, projections.query_boundaries, head_stride),
+        Bands::new(context, projections.query_boundaries, width),
         |number, scratch, context| {
             let (text, head) = (number / heads, number % heads);
-            let columns = head * head_stride..(head + 1) * head_stride;
             let queries =
                 projections.query_boundaries[text]..projections.query_boundaries[text + 1];
             let keys = projections.key_boundaries[text]..projections.key_boundaries[text + 1];
             attend_head(
                 executor.kernels,
-                projections.queries.part(queries, columns.clone()),
-                projections.keys.part(keys.clone(), columns.clone()),
-                projections.values.part(keys, columns),
+                projections.queries.head(head).rows_part(queries),
+                projections.keys.head(head).rows_part(keys.clone()),
+                projections.values.head(head).rows_part(keys),
                 factor,
                 context,
                 scratch,
@@ -137,7 +155,7 @@ fn attend_head(
                 columns: &scratch.key_columns,
                 blocks: key_shape.blocks(),
             },
-            MatrixMut::new(scores, score_width),
+            PanelsMut::new(MatrixMut::new(scores, score_width)),
         );
         kernels.run_rows(RowOperation::Softmax {
             scores: Matrix::new(scores, score_width),
@@ -153,7 +171,7 @@ fn attend_head(
                 columns: &scratch.value_columns,
                 blocks: count.div_ceil(BLOCK),
             },
-            context.part_mut(first..first + height, 0..width),
+            PanelsMut::new(context.part_mut(first..first + height, 0..width)),
         );
     }
 }

@@ -9,6 +9,7 @@ use crate::format::padded;
 use crate::kernels::{self, Kernels};
 use crate::model::Model;
 use crate::observation::ObservedInputs;
+use crate::profile::{Measurement, Profile};
 use crate::workers::Workers;
 use crate::workspace::Workspace;
 use crate::{embedding, encoder, head};
@@ -304,11 +305,15 @@ impl Classifier {
         let mut workspace = self.take_workspace();
         let mut results = Vec::with_capacity(inputs.len());
         let outcome = self.classify_into(inputs, &mut workspace, &mut results);
+        self.return_workspace(workspace);
+        outcome.map(|()| results)
+    }
+
+    fn return_workspace(&self, workspace: Workspace) {
         self.workspaces
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(workspace);
-        outcome.map(|()| results)
     }
 
     fn take_workspace(&self) -> Workspace {
@@ -319,9 +324,9 @@ impl Classifier {
             .pop();
         free.unwrap_or_else(|| {
             let mut workspace = Workspace::default();
-            workspace
-                .attention
-                .resize_with(self.workers.threads(), Default::default);
+            let threads = self.workers.threads();
+            workspace.attention.resize_with(threads, Default::default);
+            workspace.activated.resize_with(threads, Default::default);
             workspace
         })
     }
@@ -370,6 +375,9 @@ impl Classifier {
                 });
                 next += 1;
             }
+            if let Some(profile) = &mut workspace.profile {
+                profile.end_step("tokenize", None, 0, 0);
+            }
             self.run(workspace);
             let texts = results.len() - first;
             let rows = workspace
@@ -395,8 +403,18 @@ impl Classifier {
             .scales
             .resize(workspace.encoding.ids.len(), Default::default());
         embedding::embed(executor, &self.model, workspace);
+        if let Some(profile) = &mut workspace.profile {
+            // Bytes and words of the tables, floats and bytes of the rows.
+            let values = workspace.scales.len() * self.model.shape().hidden as usize;
+            profile.end_step("embed", None, 0, values * 10);
+        }
         encoder::encode(executor, &self.model, workspace);
         head::compute_logits(executor, &self.model, workspace);
+        if let Some(profile) = &mut workspace.profile {
+            let shape = self.model.shape();
+            let weights = (shape.hidden * (shape.hidden + shape.labels)) as usize;
+            profile.end_step("head", None, workspace.scales.len() * weights, weights);
+        }
     }
 
     fn categorize(&self, logits: &[f32]) -> Vec<Category<'_>> {
@@ -445,6 +463,27 @@ impl Classifier {
         workspace.observed = Some(ObservedInputs::new(layers));
         self.classify_into(inputs, &mut workspace, &mut Vec::new())?;
         Ok(workspace.observed.unwrap_or_default())
+    }
+
+    /// Classifies texts and returns how long each step took.
+    ///
+    /// # Errors
+    /// As for [`Classifier::classify`].
+    #[doc(hidden)]
+    pub fn profile(&self, inputs: &[Input<'_>]) -> Result<Vec<Measurement>, Error> {
+        let mut workspace = self.take_workspace();
+        workspace.profile = Some(Profile::start());
+        self.classify_into(inputs, &mut workspace, &mut Vec::new())?;
+        let profile = workspace.profile.take();
+        self.return_workspace(workspace);
+        Ok(profile.map_or_else(Vec::new, |profile| profile.measurements))
+    }
+
+    /// Carries out `steps` steps of dot products on registers only, and returns how many
+    /// multiplications they were: what one thread can do at most.
+    #[doc(hidden)]
+    pub fn run_peak(&self, steps: u64) -> u64 {
+        self.kernels.run_peak(steps)
     }
 
     /// Recomputes the logits of the texts that travel in the file and compares their bits;

@@ -4,13 +4,14 @@
 //! queries, attention output and feed-forward; keys and values are needed of all. The rows'
 //! bits are the same as if all had been computed.
 
-use crate::attention::{self, Projections};
+use crate::attention::{self, Heads, Projections};
 use crate::executor::{Executor, RowBlock};
 use crate::format::{PANEL, Shape, padded};
-use crate::kernels::matrix::{Matrix, MatrixMut};
+use crate::kernels::matrix::{Matrix, MatrixMut, PanelsMut};
 use crate::kernels::rows::{Norm, RowOperation, RowScale};
 use crate::linear;
-use crate::model::{Layer, Model, NormWeights};
+use crate::model::{Model, NormWeights};
+use crate::profile::Profile;
 use crate::workspace::Workspace;
 
 /// Runs all layers on the embedded tokens. Leaves the first token of each text in `hidden`,
@@ -18,13 +19,12 @@ use crate::workspace::Workspace;
 pub(crate) fn encode(executor: Executor<'_>, model: &Model, workspace: &mut Workspace) {
     let layers = model.shape().layers as usize;
     for index in 0..layers {
-        let layer = model.layer(index);
         observe_layer_input(model, workspace, index);
         let last = index + 1 == layers;
         if last {
-            project_last(executor, model, &layer, workspace);
+            project_last(executor, model, index, workspace);
         } else {
-            project(executor, model, &layer, workspace);
+            project(executor, model, index, workspace);
         }
         finish_layer(executor, model, index, workspace);
     }
@@ -41,8 +41,8 @@ fn observe_layer_input(model: &Model, workspace: &mut Workspace, layer: usize) {
 }
 
 /// Queries, keys and values of every token, and the context of every token in `update`.
-fn project(executor: Executor<'_>, model: &Model, layer: &Layer<'_>, workspace: &mut Workspace) {
-    let shape = model.shape();
+fn project(executor: Executor<'_>, model: &Model, index: usize, workspace: &mut Workspace) {
+    let (shape, layer) = (model.shape(), model.layer(index));
     let (hidden, heads) = (padded(shape.hidden as usize), shape.attention_width());
     let tokens = workspace.encoding.ids.len();
     let wide = workspace.wide.first(tokens * 3 * heads);
@@ -51,46 +51,59 @@ fn project(executor: Executor<'_>, model: &Model, layer: &Layer<'_>, workspace: 
         layer.query_key_value,
         Matrix::new(workspace.quantized.first(tokens * hidden), hidden),
         &workspace.scales,
-        MatrixMut::new(wide, 3 * heads),
+        PanelsMut::grouped(wide, tokens, shape.head_stride()),
     );
-    let all = Matrix::new(wide, 3 * heads);
+    end_product(
+        &mut workspace.profile,
+        "query, key, value",
+        index,
+        tokens,
+        (shape.hidden, 3 * shape.heads * shape.head_size),
+    );
+    let all = |third: usize| Heads {
+        values: &wide[third * tokens * heads..][..tokens * heads],
+        rows: tokens,
+        width: shape.head_stride(),
+    };
     attention::attend(
         executor,
         Projections {
-            queries: all.part(0..tokens, 0..heads),
+            queries: all(0),
             query_boundaries: &workspace.boundaries,
-            keys: all.part(0..tokens, heads..2 * heads),
-            values: all.part(0..tokens, 2 * heads..3 * heads),
+            keys: all(1),
+            values: all(2),
             key_boundaries: &workspace.boundaries,
         },
         shape.head_size as usize,
         MatrixMut::new(workspace.update.first(tokens * heads), heads),
         &mut workspace.attention,
     );
+    end_attention(
+        &mut workspace.profile,
+        index,
+        shape,
+        &workspace.boundaries,
+        None,
+    );
 }
 
 /// As [`project`], but with the queries and the context of each text's first token only; the
 /// residual stream is reduced to these rows.
-fn project_last(
-    executor: Executor<'_>,
-    model: &Model,
-    layer: &Layer<'_>,
-    workspace: &mut Workspace,
-) {
-    let shape = model.shape();
+fn project_last(executor: Executor<'_>, model: &Model, index: usize, workspace: &mut Workspace) {
+    let (shape, layer) = (model.shape(), model.layer(index));
     let (hidden, heads) = (padded(shape.hidden as usize), shape.attention_width());
     let tokens = workspace.encoding.ids.len();
     let texts = workspace.boundaries.len() - 1;
     let quantized = workspace.quantized.first(tokens * hidden);
     let panels = heads / PANEL;
 
-    let wide = workspace.wide.first(tokens * 3 * heads);
+    let wide = workspace.wide.first(tokens * 2 * heads);
     linear::multiply(
         executor,
         layer.query_key_value.part(panels..3 * panels),
         Matrix::new(quantized, hidden),
         &workspace.scales,
-        MatrixMut::new(wide, 3 * heads).part_mut(0..tokens, heads..3 * heads),
+        PanelsMut::grouped(wide, tokens, shape.head_stride()),
     );
 
     let gathered = workspace.gathered.first(texts * hidden);
@@ -109,24 +122,46 @@ fn project_last(
         layer.query_key_value.part(0..panels),
         Matrix::new(gathered, hidden),
         &workspace.gathered_scales,
-        MatrixMut::new(queries, heads),
+        PanelsMut::grouped(queries, texts, shape.head_stride()),
     );
+    if let Some(profile) = &mut workspace.profile {
+        let width = (shape.heads * shape.head_size) as usize;
+        let inputs = shape.hidden as usize;
+        profile.end_step(
+            "query, key, value",
+            Some(index),
+            (2 * tokens + texts) * inputs * width,
+            tokens * (inputs + 8 * width) + 3 * inputs * width,
+        );
+    }
     workspace.units.clear();
     workspace.units.extend(0..=texts);
     workspace.scales.truncate(texts);
-    let all = Matrix::new(wide, 3 * heads);
+    let heads_of = |values, rows| Heads {
+        values,
+        rows,
+        width: shape.head_stride(),
+    };
+    let (keys, values) = wide.split_at(tokens * heads);
     attention::attend(
         executor,
         Projections {
-            queries: Matrix::new(queries, heads),
+            queries: heads_of(queries, texts),
             query_boundaries: &workspace.units,
-            keys: all.part(0..tokens, heads..2 * heads),
-            values: all.part(0..tokens, 2 * heads..3 * heads),
+            keys: heads_of(keys, tokens),
+            values: heads_of(values, tokens),
             key_boundaries: &workspace.boundaries,
         },
         shape.head_size as usize,
         MatrixMut::new(workspace.update.first(texts * heads), heads),
         &mut workspace.attention,
+    );
+    end_attention(
+        &mut workspace.profile,
+        index,
+        shape,
+        &workspace.boundaries,
+        Some(1),
     );
 }
 
@@ -153,13 +188,26 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         MatrixMut::new(quantized, heads),
         scales,
     );
+    end_rows(
+        &mut workspace.profile,
+        "quantize context",
+        index,
+        rows * heads * 5,
+    );
     let update = workspace.update.first(rows * hidden);
     linear::multiply(
         executor,
         layer.attention_output,
         Matrix::new(quantized, heads),
         scales,
-        MatrixMut::new(update, hidden),
+        PanelsMut::new(MatrixMut::new(update, hidden)),
+    );
+    end_product(
+        &mut workspace.profile,
+        "attention output",
+        index,
+        rows,
+        (shape.heads * shape.head_size, shape.hidden),
     );
     let quantized = workspace.quantized.first(rows * hidden);
     normalize(
@@ -172,6 +220,12 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         scales,
     );
     std::mem::swap(&mut workspace.hidden, &mut workspace.update);
+    end_rows(
+        &mut workspace.profile,
+        "attention norm",
+        index,
+        rows * hidden * 13,
+    );
 
     if let Some(observed) = &mut observed {
         let values = workspace.hidden.first(rows * hidden);
@@ -183,35 +237,61 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         layer.feed_forward_in,
         Matrix::new(quantized, hidden),
         scales,
-        MatrixMut::new(wide, intermediate),
+        PanelsMut::new(MatrixMut::new(wide, intermediate)),
+    );
+    end_product(
+        &mut workspace.profile,
+        "feed forward in",
+        index,
+        rows,
+        (shape.hidden, shape.intermediate),
     );
     let quantized = workspace.quantized.first(rows * intermediate);
-    executor.for_each_row_block(
-        MatrixMut::new(wide, intermediate),
-        MatrixMut::new(quantized, intermediate),
-        scales,
-        |kernels, block| {
-            kernels.run_rows(RowOperation::Activate {
-                values: block.values,
-                activation: model.activation(),
-                balance: Some(layer.feed_forward_balance),
-                out: block.out,
-                scales: block.scales,
-            });
-        },
-    );
+    let (activation, balance) = (model.activation(), layer.feed_forward_balance);
     if let Some(observed) = &mut observed {
-        observed
-            .feed_forward_out
-            .add(Matrix::new(wide, intermediate));
+        // The same in two steps, to see what lies between them.
+        executor.kernels.run_rows(RowOperation::Map {
+            values: MatrixMut::new(wide, intermediate),
+            activation,
+        });
+        let values = Matrix::new(wide, intermediate);
+        observed.feed_forward_out.add(values);
+        executor.kernels.run_rows(RowOperation::Quantize {
+            values,
+            balance: Some(balance),
+            out: MatrixMut::new(quantized, intermediate),
+            scales,
+        });
+    } else {
+        executor.activate(
+            Matrix::new(wide, intermediate),
+            activation,
+            Some(balance),
+            &mut workspace.activated,
+            MatrixMut::new(quantized, intermediate),
+            scales,
+        );
     }
+    end_rows(
+        &mut workspace.profile,
+        "activation",
+        index,
+        rows * intermediate * 5,
+    );
     let update = workspace.update.first(rows * hidden);
     linear::multiply(
         executor,
         layer.feed_forward_out,
         Matrix::new(quantized, intermediate),
         scales,
-        MatrixMut::new(update, hidden),
+        PanelsMut::new(MatrixMut::new(update, hidden)),
+    );
+    end_product(
+        &mut workspace.profile,
+        "feed forward out",
+        index,
+        rows,
+        (shape.intermediate, shape.hidden),
     );
     normalize(
         executor,
@@ -223,6 +303,58 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         scales,
     );
     std::mem::swap(&mut workspace.hidden, &mut workspace.update);
+    end_rows(
+        &mut workspace.profile,
+        "feed forward norm",
+        index,
+        rows * hidden * 13,
+    );
+}
+
+/// Ends a product of `rows` rows with weights of these dimensions, without padding.
+fn end_product(
+    profile: &mut Option<Profile>,
+    operation: &'static str,
+    layer: usize,
+    rows: usize,
+    (inputs, outputs): (u32, u32),
+) {
+    if let Some(profile) = profile {
+        let (inputs, outputs) = (inputs as usize, outputs as usize);
+        profile.end_step(
+            operation,
+            Some(layer),
+            rows * inputs * outputs,
+            inputs * outputs + rows * (inputs + 4 * outputs),
+        );
+    }
+}
+
+/// Ends the attention of texts; of each, of all its queries or of `queries`.
+fn end_attention(
+    profile: &mut Option<Profile>,
+    layer: usize,
+    shape: &Shape,
+    boundaries: &[usize],
+    queries: Option<usize>,
+) {
+    if let Some(profile) = profile {
+        let width = (shape.heads * shape.head_size) as usize;
+        let (mut multiplications, mut bytes) = (0, 0);
+        for keys in boundaries.windows(2).map(|text| text[1] - text[0]) {
+            let queries = queries.unwrap_or(keys);
+            multiplications += 2 * queries * keys * width;
+            bytes += 8 * (queries + keys) * width;
+        }
+        profile.end_step("attention", Some(layer), multiplications, bytes);
+    }
+}
+
+/// Ends a step between two products.
+fn end_rows(profile: &mut Option<Profile>, operation: &'static str, layer: usize, bytes: usize) {
+    if let Some(profile) = profile {
+        profile.end_step(operation, Some(layer), 0, bytes);
+    }
 }
 
 /// `values = norm(values + residual)`, and its quantized rows.

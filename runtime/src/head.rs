@@ -3,7 +3,7 @@
 use crate::executor::Executor;
 use crate::format::{Problem, padded};
 use crate::kernels::Kernels;
-use crate::kernels::matrix::{Matrix, MatrixMut};
+use crate::kernels::matrix::{Matrix, MatrixMut, PanelsMut};
 use crate::kernels::rows::RowOperation;
 use crate::linear;
 use crate::model::Model;
@@ -22,28 +22,25 @@ pub(crate) fn compute_logits(executor: Executor<'_>, model: &Model, workspace: &
         model.head_dense(),
         Matrix::new(quantized, hidden),
         scales,
-        MatrixMut::new(wide, hidden),
+        PanelsMut::new(MatrixMut::new(wide, hidden)),
     );
-    executor.for_each_row_block(
-        MatrixMut::new(wide, hidden),
+    executor.activate(
+        Matrix::new(wide, hidden),
+        model.head_activation(),
+        None,
+        &mut workspace.activated,
         MatrixMut::new(quantized, hidden),
         scales,
-        |kernels, block| {
-            kernels.run_rows(RowOperation::Activate {
-                values: block.values,
-                activation: model.head_activation(),
-                balance: None,
-                out: block.out,
-                scales: block.scales,
-            });
-        },
     );
     linear::multiply(
         executor,
         model.classifier(),
         Matrix::new(quantized, hidden),
         scales,
-        MatrixMut::new(workspace.logits.first(rows * labels), labels),
+        PanelsMut::new(MatrixMut::new(
+            workspace.logits.first(rows * labels),
+            labels,
+        )),
     );
 }
 

@@ -10,6 +10,8 @@
 //! ```
 
 #[doc(hidden)]
+pub mod benchmark;
+#[doc(hidden)]
 pub mod format;
 
 mod attention;
@@ -24,6 +26,7 @@ mod kernels;
 mod linear;
 mod model;
 mod observation;
+mod profile;
 mod tokenizer;
 #[expect(unsafe_code, reason = "threads that share a job")]
 mod workers;
@@ -35,5 +38,7 @@ pub use format::{Problem, Shape};
 pub use model::{Model, SectionInfo};
 #[doc(hidden)]
 pub use observation::{ObservedColumns, ObservedInputs, ObservedLayer};
+#[doc(hidden)]
+pub use profile::Measurement;
 #[doc(hidden)]
 pub use tokenizer::tokenize_section;

@@ -1,40 +1,39 @@
 //! A product of quantized rows and int8 weights, divided over threads by columns.
 
 use crate::executor::Executor;
-use crate::format::PANEL;
 use crate::kernels::Product;
-use crate::kernels::matrix::{Matrix, MatrixMut, Tiles};
+use crate::kernels::matrix::{Matrix, PanelRuns, PanelsMut};
 use crate::kernels::rows::RowScale;
 use crate::model::LinearWeights;
 
-/// Columns of one task: as many panels as a kernel's widest tile has, so that each weight is
-/// read by one thread only.
-fn columns_per_task(rows: usize, columns: usize, threads: usize) -> usize {
+/// Panels of one task: as many as a kernel's widest tile has, so that each weight is read by one
+/// thread only.
+fn panels_per_task(rows: usize, panels: usize, threads: usize) -> usize {
     match (threads, rows) {
-        (1, _) => columns,
-        (_, 0..=2) => 8 * PANEL,
-        _ => 4 * PANEL,
+        (1, _) => panels.max(1),
+        (_, 0..=2) => 8,
+        _ => 4,
     }
 }
 
-/// Writes `rows * weights + bias` to `out`, `[rows, outputs]`.
+/// Writes `rows * weights + bias` to `out`.
 pub(crate) fn multiply(
     executor: Executor<'_>,
     weights: LinearWeights<'_>,
     rows: Matrix<'_, u8>,
     scales: &[RowScale],
-    out: MatrixMut<'_, f32>,
+    out: PanelsMut<'_>,
 ) {
-    let columns = out.columns();
-    let width = columns_per_task(rows.rows(), columns, executor.workers.threads());
+    let panels = out.panels();
+    let width = panels_per_task(rows.rows(), panels, executor.workers.threads());
     let mut scratch = vec![(); executor.workers.threads()];
     executor.workers.run(
-        columns.div_ceil(width),
+        panels.div_ceil(width),
         &mut scratch,
-        Tiles::of_columns(out, width),
+        PanelRuns::new(out, width),
         |number, (), out| {
-            let first = number * width / PANEL;
-            let weights = weights.part(first..first + out.columns() / PANEL);
+            let first = number * width;
+            let weights = weights.part(first..first + out.panels());
             executor.kernels.multiply(
                 Product {
                     rows,
@@ -55,8 +54,8 @@ mod tests {
 
     #[test]
     fn tasks_hold_whole_tiles() {
-        assert_eq!(columns_per_task(128, 1536, 1), 1536);
-        assert_eq!(columns_per_task(1, 1536, 2), 128);
-        assert_eq!(columns_per_task(3, 1536, 2), 64);
+        assert_eq!(panels_per_task(128, 96, 1), 96);
+        assert_eq!(panels_per_task(1, 96, 2), 8);
+        assert_eq!(panels_per_task(3, 96, 2), 4);
     }
 }

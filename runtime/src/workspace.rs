@@ -7,6 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::attention::AttentionScratch;
 use crate::kernels::rows::RowScale;
 use crate::observation::ObservedInputs;
+use crate::profile::Profile;
 use crate::tokenizer::{Encoding, Scratch};
 
 /// A cache line.
@@ -68,8 +69,12 @@ pub(crate) struct Workspace {
     pub(crate) gathered_scales: Vec<RowScale>,
     /// One for each thread.
     pub(crate) attention: Vec<AttentionScratch>,
+    /// One row for each thread, `[intermediate]`.
+    pub(crate) activated: Vec<Buffer<f32>>,
     /// Set while the inputs of products are observed.
     pub(crate) observed: Option<ObservedInputs>,
+    /// Set while the steps are timed.
+    pub(crate) profile: Option<Profile>,
     /// `[texts, labels]`, padded.
     pub(crate) logits: Buffer<f32>,
 }

@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use crate::format::PANEL;
+
 /// A matrix to read: `rows` rows of `columns` values, `stride` apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a, T> {
@@ -133,6 +135,114 @@ impl<'a, T> MatrixMut<'a, T> {
     }
 }
 
+/// What a product writes: panels of 16 columns, side by side in rows or apart by groups, such as
+/// the heads of attention. No value belongs to two of them.
+pub(crate) struct PanelsMut<'a> {
+    matrix: MatrixMut<'a, f32>,
+    /// The first panel, counted from the first value.
+    start: usize,
+    panels: usize,
+    /// Panels of a group, which lie side by side.
+    group: usize,
+    /// Values from one group to the next.
+    group_stride: usize,
+}
+
+impl<'a> PanelsMut<'a> {
+    /// The panels of a matrix.
+    ///
+    /// # Panics
+    /// If its columns are not whole panels.
+    pub(crate) fn new(matrix: MatrixMut<'a, f32>) -> Self {
+        assert!(matrix.columns.is_multiple_of(PANEL));
+        Self {
+            start: 0,
+            panels: matrix.columns / PANEL,
+            group: (matrix.columns / PANEL).max(1),
+            group_stride: 0,
+            matrix,
+        }
+    }
+
+    /// Groups of `width` columns that fill `values`, each `[rows, width]`.
+    ///
+    /// # Panics
+    /// If `values` are not whole groups, or groups not whole panels.
+    pub(crate) fn grouped(values: &'a mut [f32], rows: usize, width: usize) -> Self {
+        assert!(width.is_multiple_of(PANEL) && values.len().is_multiple_of(rows * width));
+        let groups = values.len() / (rows * width);
+        let mut matrix = MatrixMut::new(values, width);
+        matrix.rows = rows;
+        Self {
+            start: 0,
+            panels: groups * width / PANEL,
+            group: width / PANEL,
+            group_stride: rows * width,
+            matrix,
+        }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.matrix.rows
+    }
+
+    pub(crate) fn panels(&self) -> usize {
+        self.panels
+    }
+
+    /// Some panels that may be written beside others.
+    ///
+    /// # Safety
+    /// No other live part shares a panel with it.
+    unsafe fn disjoint_part(&self, panels: Range<usize>) -> Self {
+        assert!(panels.start <= panels.end && panels.end <= self.panels);
+        Self {
+            matrix: MatrixMut { ..self.matrix },
+            start: self.start + panels.start,
+            panels: panels.len(),
+            ..*self
+        }
+    }
+
+    /// Each of `P` panels from `first` on.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[inline(always)]
+    pub(crate) fn columns_mut<const P: usize>(&mut self, first: usize) -> [PanelMut<'_>; P] {
+        assert!(first + P <= self.panels);
+        std::array::from_fn(|p| {
+            let panel = self.start + first + p;
+            let at = panel / self.group * self.group_stride + panel % self.group * PANEL;
+            PanelMut {
+                // In the values that `new` or `grouped` was given, if there are rows.
+                first: self.matrix.first.wrapping_add(at),
+                rows: self.matrix.rows,
+                stride: self.matrix.stride,
+                values: PhantomData,
+            }
+        })
+    }
+}
+
+/// One panel of what a product writes.
+pub(crate) struct PanelMut<'a> {
+    first: *mut f32,
+    rows: usize,
+    stride: usize,
+    values: PhantomData<&'a mut [f32]>,
+}
+
+impl PanelMut<'_> {
+    #[inline(always)]
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f32; PANEL] {
+        assert!(row < self.rows);
+        // SAFETY: `row` is in range, so these 16 values lie inside the slice that `PanelsMut`
+        // was given, and they are this panel's alone (`columns_mut`, `disjoint_part`).
+        unsafe { &mut *self.first.add(row * self.stride).cast() }
+    }
+}
+
 /// Something that is written in disjoint parts, one by each task.
 ///
 /// # Safety
@@ -190,50 +300,57 @@ unsafe impl<'a, T: Send + 'a> Parts for Chunks<'a, T> {
     }
 }
 
-/// A matrix in tiles of `rows` by `columns`, numbered along the rows first.
-pub(crate) struct Tiles<'a, T> {
+/// A matrix in blocks of rows.
+pub(crate) struct RowBlocks<'a, T> {
     matrix: MatrixMut<'a, T>,
-    rows: usize,
-    columns: usize,
+    height: usize,
 }
 
-impl<'a, T> Tiles<'a, T> {
-    pub(crate) fn new(matrix: MatrixMut<'a, T>, rows: usize, columns: usize) -> Self {
-        Self {
-            matrix,
-            rows,
-            columns,
-        }
-    }
-
-    /// Blocks of rows.
-    pub(crate) fn of_rows(matrix: MatrixMut<'a, T>, rows: usize) -> Self {
-        let columns = matrix.columns;
-        Self::new(matrix, rows, columns)
-    }
-
-    /// Blocks of columns.
-    pub(crate) fn of_columns(matrix: MatrixMut<'a, T>, columns: usize) -> Self {
-        let rows = matrix.rows.max(1);
-        Self::new(matrix, rows, columns)
+impl<'a, T> RowBlocks<'a, T> {
+    pub(crate) fn new(matrix: MatrixMut<'a, T>, height: usize) -> Self {
+        Self { matrix, height }
     }
 }
 
-// SAFETY: only `part` reaches the values, in disjoint tiles.
-unsafe impl<T: Send> Sync for Tiles<'_, T> {}
+// SAFETY: only `part` reaches the values, in disjoint blocks.
+unsafe impl<T: Send> Sync for RowBlocks<'_, T> {}
 
-// SAFETY: tiles of different numbers differ in their range of rows or of columns.
-unsafe impl<'a, T: Send + 'a> Parts for Tiles<'a, T> {
+// SAFETY: blocks of different numbers have no row in common.
+unsafe impl<'a, T: Send + 'a> Parts for RowBlocks<'a, T> {
     type Part = MatrixMut<'a, T>;
 
     unsafe fn part(&self, number: usize) -> MatrixMut<'a, T> {
-        let across = self.matrix.columns.div_ceil(self.columns);
-        let row = ((number / across) * self.rows).min(self.matrix.rows);
-        let column = (number % across) * self.columns;
-        let rows = row..(row + self.rows).min(self.matrix.rows);
-        let columns = column..(column + self.columns).min(self.matrix.columns);
+        let first = (number * self.height).min(self.matrix.rows);
+        let rows = first..(first + self.height).min(self.matrix.rows);
         // SAFETY: by the caller's promise no other part holds this number, hence these values.
-        unsafe { self.matrix.disjoint_part(rows, columns) }
+        unsafe { self.matrix.disjoint_part(rows, 0..self.matrix.columns) }
+    }
+}
+
+/// The output of a product in runs of panels.
+pub(crate) struct PanelRuns<'a> {
+    panels: PanelsMut<'a>,
+    length: usize,
+}
+
+impl<'a> PanelRuns<'a> {
+    pub(crate) fn new(panels: PanelsMut<'a>, length: usize) -> Self {
+        Self { panels, length }
+    }
+}
+
+// SAFETY: only `part` reaches the values, in disjoint runs of panels.
+unsafe impl Sync for PanelRuns<'_> {}
+
+// SAFETY: runs of different numbers have no panel in common.
+unsafe impl<'a> Parts for PanelRuns<'a> {
+    type Part = PanelsMut<'a>;
+
+    unsafe fn part(&self, number: usize) -> PanelsMut<'a> {
+        let first = (number * self.length).min(self.panels.panels);
+        let panels = first..(first + self.length).min(self.panels.panels);
+        // SAFETY: by the caller's promise no other part holds this number, hence these values.
+        unsafe { self.panels.disjoint_part(panels) }
     }
 }
 

@@ -16,7 +16,7 @@ mod conformance;
 
 use crate::error::{Error, ErrorCode};
 use crate::format::{BLOCK, Columns, PANEL};
-use matrix::{Matrix, MatrixMut};
+use matrix::{Matrix, PanelsMut};
 use rows::{RowOperation, RowScale};
 
 /// The sets of this target, best first.
@@ -93,8 +93,9 @@ pub(crate) struct Kernels {
     /// As `FILBERT_ISA` and messages have it.
     pub(crate) name: &'static str,
     requires: Features,
-    multiply: unsafe fn(Product<'_>, MatrixMut<'_, f32>),
+    multiply: unsafe fn(Product<'_>, PanelsMut<'_>),
     run_rows: unsafe fn(RowOperation<'_>),
+    run_peak: unsafe fn(u64) -> u64,
 }
 
 impl Kernels {
@@ -102,7 +103,7 @@ impl Kernels {
     ///
     /// # Panics
     /// If the dimensions do not agree.
-    pub(crate) fn multiply(&self, product: Product<'_>, out: MatrixMut<'_, f32>) {
+    pub(crate) fn multiply(&self, product: Product<'_>, out: PanelsMut<'_>) {
         assert_eq!(product.rows.rows(), product.scales.len());
         assert_eq!(product.rows.rows(), out.rows());
         assert!(product.blocks * BLOCK <= product.rows.columns());
@@ -110,7 +111,7 @@ impl Kernels {
             product.weights.len(),
             product.columns.len() * product.blocks * BLOCK * PANEL
         );
-        assert_eq!(product.columns.len() * PANEL, out.columns());
+        assert_eq!(product.columns.len(), out.panels());
         // SAFETY: this set was reached through `select` or `available`, so the CPU has what it
         // requires; the dimensions agree.
         unsafe { (self.multiply)(product, out) }
@@ -121,6 +122,14 @@ impl Kernels {
         // SAFETY: this set was reached through `select` or `available`, so the CPU has what it
         // requires.
         unsafe { (self.run_rows)(operation) }
+    }
+
+    /// Carries out `steps` steps of the fastest tile on registers only, without memory: the most
+    /// that this set can do. Returns how many multiplications they were.
+    pub(crate) fn run_peak(&self, steps: u64) -> u64 {
+        // SAFETY: this set was reached through `select` or `available`, so the CPU has what it
+        // requires.
+        unsafe { (self.run_peak)(steps) }
     }
 }
 

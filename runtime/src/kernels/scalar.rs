@@ -1,7 +1,7 @@
 //! The reference: the contract in plain code, for every CPU. The other kernels must give the
 //! bits that these give.
 
-use super::matrix::MatrixMut;
+use super::matrix::PanelsMut;
 use super::rows::{self, RowOperation};
 use super::simd::{LANES, Simd, fold_halves};
 use super::{Features, Kernels, Product};
@@ -12,15 +12,17 @@ pub(crate) static KERNELS: Kernels = Kernels {
     requires: Features::NONE,
     multiply,
     run_rows,
+    run_peak,
 };
 
-fn multiply(product: Product<'_>, mut out: MatrixMut<'_, f32>) {
+fn multiply(product: Product<'_>, mut out: PanelsMut<'_>) {
     let panel_bytes = product.blocks * BLOCK * PANEL;
     let panels = product
         .weights
         .chunks_exact(panel_bytes)
         .zip(product.columns);
     for (panel, (weights, columns)) in panels.enumerate() {
+        let [mut out] = out.columns_mut(panel);
         for (i, scale) in product.scales.iter().enumerate() {
             let row = product.rows.row(i);
             let mut sums = [0i32; PANEL];
@@ -37,7 +39,7 @@ fn multiply(product: Product<'_>, mut out: MatrixMut<'_, f32>) {
                     }
                 }
             }
-            let to = &mut out.row_mut(i)[panel * PANEL..][..PANEL];
+            let to = out.row_mut(i);
             for (column, to) in to.iter_mut().enumerate() {
                 // Wraps as vectors do; the sums of a valid file do not.
                 let offset = scale.zero_point.wrapping_mul(columns.sum[column]);
@@ -51,6 +53,19 @@ fn multiply(product: Product<'_>, mut out: MatrixMut<'_, f32>) {
 
 fn run_rows(operation: RowOperation<'_>) {
     rows::run(Scalar, operation);
+}
+
+fn run_peak(steps: u64) -> u64 {
+    let weights: [i8; PANEL] = std::array::from_fn(|i| i as i8);
+    let mut sums = [0i32; PANEL];
+    for step in 0..steps {
+        let q = i32::from(std::hint::black_box(step as u8));
+        for (sum, &w) in sums.iter_mut().zip(&weights) {
+            *sum = sum.wrapping_add(q * i32::from(w));
+        }
+    }
+    std::hint::black_box(sums);
+    steps * PANEL as u64
 }
 
 /// Vectors as arrays.
@@ -71,6 +86,7 @@ fn larger(a: f32, b: f32) -> f32 {
 
 impl Simd for Scalar {
     type F32 = [f32; LANES];
+    type I32 = [i32; LANES];
 
     fn splat(self, x: f32) -> Self::F32 {
         [x; LANES]
@@ -90,14 +106,6 @@ impl Simd for Scalar {
 
     fn store(self, v: Self::F32, to: &mut [f32; LANES]) {
         *to = v;
-    }
-
-    fn store_u8(self, v: Self::F32, to: &mut [u8; LANES]) {
-        *to = v.map(|x| x as u8);
-    }
-
-    fn store_i8(self, v: Self::F32, to: &mut [i8; LANES]) {
-        *to = v.map(|x| x as i8);
     }
 
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
@@ -136,8 +144,10 @@ impl Simd for Scalar {
         a.map(f32::round_ties_even)
     }
 
-    fn power_of_two(self, n: Self::F32) -> Self::F32 {
-        n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+    fn scale_by_power_of_two(self, p: Self::F32, n: Self::F32) -> Self::F32 {
+        zip(p, n, |p, n| {
+            p * f32::from_bits(((n as i32 + 127) as u32) << 23)
+        })
     }
 
     fn keep_first(self, v: Self::F32, count: usize, fill: Self::F32) -> Self::F32 {
@@ -154,5 +164,39 @@ impl Simd for Scalar {
 
     fn reduce_max(self, v: Self::F32) -> f32 {
         fold_halves(v, larger)
+    }
+
+    fn splat_i32(self, x: i32) -> Self::I32 {
+        [x; LANES]
+    }
+
+    fn round_i32(self, a: Self::F32) -> Self::I32 {
+        a.map(|a| a.round_ties_even() as i32)
+    }
+
+    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32 {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    fn reduce_add_i32(self, v: Self::I32) -> i32 {
+        v.iter().sum()
+    }
+
+    fn store_i32(self, v: Self::I32, to: &mut [i32; LANES]) {
+        *to = v;
+    }
+
+    fn store_u8(self, v: Self::I32, to: &mut [u8; LANES]) {
+        *to = v.map(|x| x.clamp(0, 255) as u8);
+    }
+
+    fn store_i8(self, v: Self::I32, to: &mut [i8; LANES]) {
+        *to = v.map(|x| x as i8);
+    }
+
+    fn store_fours(self, v: [Self::I32; 4], to: &mut [i8; 4 * LANES]) {
+        for (lane, four) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            *four = v.map(|v| v[lane] as i8);
+        }
     }
 }

@@ -9,10 +9,12 @@
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
 
-/// Vectors of 16 `f32`.
+/// Vectors of 16 `f32` or `i32`.
 pub(crate) trait Simd: Copy {
     /// 16 `f32`.
     type F32: Copy;
+    /// 16 `i32`.
+    type I32: Copy;
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F32;
@@ -24,10 +26,6 @@ pub(crate) trait Simd: Copy {
     fn load_i16(self, from: &[i16; LANES]) -> Self::F32;
     /// Writes the 16 lanes.
     fn store(self, v: Self::F32, to: &mut [f32; LANES]);
-    /// Writes lanes that hold integers in 0..=255.
-    fn store_u8(self, v: Self::F32, to: &mut [u8; LANES]);
-    /// Writes lanes that hold integers in -128..=127.
-    fn store_i8(self, v: Self::F32, to: &mut [i8; LANES]);
     /// `a + b`.
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a - b`.
@@ -46,8 +44,8 @@ pub(crate) trait Simd: Copy {
     fn abs(self, a: Self::F32) -> Self::F32;
     /// The nearest integer, ties to even.
     fn round(self, a: Self::F32) -> Self::F32;
-    /// `2^n` of integers `n` in -126..=127.
-    fn power_of_two(self, n: Self::F32) -> Self::F32;
+    /// `p * 2^n` of an integer `n`, where both `p` and the result are positive and normal.
+    fn scale_by_power_of_two(self, p: Self::F32, n: Self::F32) -> Self::F32;
     /// The first `count` lanes of `v`, then `fill`.
     fn keep_first(self, v: Self::F32, count: usize, fill: Self::F32) -> Self::F32;
     /// The sum of the lanes by halves: `i + (i+8)`, then `+4`, `+2`, `+1`.
@@ -56,6 +54,23 @@ pub(crate) trait Simd: Copy {
     fn reduce_min(self, v: Self::F32) -> f32;
     /// The largest lane.
     fn reduce_max(self, v: Self::F32) -> f32;
+
+    /// All lanes `x`.
+    fn splat_i32(self, x: i32) -> Self::I32;
+    /// The nearest integers, ties to even, of magnitudes below 2^31.
+    fn round_i32(self, a: Self::F32) -> Self::I32;
+    /// `a + b`, which do not overflow.
+    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// The sum of the lanes, which does not overflow.
+    fn reduce_add_i32(self, v: Self::I32) -> i32;
+    /// Writes the 16 lanes.
+    fn store_i32(self, v: Self::I32, to: &mut [i32; LANES]);
+    /// Writes the lanes, within -2^15..2^15, clamped to 0..=255.
+    fn store_u8(self, v: Self::I32, to: &mut [u8; LANES]);
+    /// Writes lanes in -128..=127.
+    fn store_i8(self, v: Self::I32, to: &mut [i8; LANES]);
+    /// Writes lanes in -128..=127 of four vectors side by side: lane 0 of each, lane 1 of each.
+    fn store_fours(self, v: [Self::I32; 4], to: &mut [i8; 4 * LANES]);
 }
 
 /// `a`, `b` folded lane by lane, halves upon halves: the one order of every reduction.

@@ -9,11 +9,11 @@
 
 use std::arch::x86_64::*;
 
-use super::super::matrix::MatrixMut;
+use super::super::matrix::{PanelMut, PanelsMut};
 use super::super::rows::{self, RowOperation};
 use super::super::simd::{LANES, Simd};
 use super::super::{Features, Kernels, Product};
-use super::row_tiles;
+use super::{Prefetch, row_tiles};
 use crate::format::{BLOCK, PANEL};
 
 pub(in super::super) static KERNELS: Kernels = Kernels {
@@ -21,22 +21,27 @@ pub(in super::super) static KERNELS: Kernels = Kernels {
     requires: Features::AVX2,
     multiply,
     run_rows,
+    run_peak,
 };
 
 const ROWS: usize = 3;
 
 #[target_feature(enable = "avx2,fma")]
-fn multiply(product: Product<'_>, mut out: MatrixMut<'_, f32>) {
+fn multiply(product: Product<'_>, mut out: PanelsMut<'_>) {
+    let rows = product.rows.rows();
     for panel in 0..product.columns.len() {
-        for (row, height) in row_tiles(product.rows.rows(), ROWS) {
-            match height {
-                // SAFETY: `Kernels::multiply` checked the dimensions, the tile lies within them, and
-                // this function runs only where AVX2 and FMA do.
-                1 => unsafe { multiply_tile::<1>(&product, panel, row, &mut out) },
-                // SAFETY: as above.
-                2 => unsafe { multiply_tile::<2>(&product, panel, row, &mut out) },
-                // SAFETY: as above.
-                _ => unsafe { multiply_tile::<3>(&product, panel, row, &mut out) },
+        let [mut out] = out.columns_mut(panel);
+        let mut prefetch = Prefetch::new(&product, panel + 1, 1, rows.div_ceil(ROWS));
+        for (row, height) in row_tiles(rows, ROWS) {
+            let (product, prefetch, out) = (&product, &mut prefetch, &mut out);
+            // SAFETY: `Kernels::multiply` checked the dimensions, the tile lies within them, and
+            // this function runs only where AVX2 and FMA do.
+            unsafe {
+                match height {
+                    1 => multiply_tile::<1>(product, panel, row, prefetch, out),
+                    2 => multiply_tile::<2>(product, panel, row, prefetch, out),
+                    _ => multiply_tile::<3>(product, panel, row, prefetch, out),
+                }
             }
         }
     }
@@ -51,7 +56,8 @@ unsafe fn multiply_tile<const M: usize>(
     product: &Product<'_>,
     panel: usize,
     row: usize,
-    out: &mut MatrixMut<'_, f32>,
+    prefetch: &mut Prefetch,
+    out: &mut PanelMut<'_>,
 ) {
     const QUARTERS: usize = 4;
     let panel_bytes = product.blocks * BLOCK * PANEL;
@@ -60,6 +66,9 @@ unsafe fn multiply_tile<const M: usize>(
     // Each register sums four columns, even and odd pairs of inputs apart.
     let mut sums = [[_mm256_setzero_si256(); QUARTERS]; M];
     for block in 0..product.blocks {
+        if block.is_multiple_of(Prefetch::STEPS) {
+            prefetch.advance();
+        }
         // SAFETY: `block` is below `blocks`: a panel has 64 bytes and a row 4 for each.
         unsafe {
             let mut inputs = [_mm256_setzero_si256(); M];
@@ -82,9 +91,14 @@ unsafe fn multiply_tile<const M: usize>(
             add_pairs(sums[m][0], sums[m][1]),
             add_pairs(sums[m][2], sums[m][3]),
         ];
-        let to = &mut out.row_mut(row + m)[panel * PANEL..][..PANEL];
-        // SAFETY: `to` and the columns' arrays have 16 elements, two registers each.
-        unsafe { finish(halves, product, panel, row + m, to.as_mut_ptr()) };
+        let zero_point = _mm256_set1_epi32(product.scales[row + m].zero_point);
+        let column_sums = product.columns[panel].sum.as_chunks::<8>().0;
+        let halves = std::array::from_fn(|half| {
+            // SAFETY: a chunk has eight sums.
+            let column_sum = unsafe { _mm256_loadu_si256(column_sums[half].as_ptr().cast()) };
+            _mm256_sub_epi32(halves[half], _mm256_mullo_epi32(zero_point, column_sum))
+        });
+        finish(halves, product, panel, row + m, out.row_mut(row + m));
     }
 }
 
@@ -95,33 +109,26 @@ fn add_pairs(a: __m256i, b: __m256i) -> __m256i {
     _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(a, b))
 }
 
-/// Sums of 16 columns to floats: the product's one rounding.
-///
-/// # Safety
-/// `to` has room for 16 values; the row and the panel are in the product.
+/// Sums of 16 columns, less the zero point's share, to floats: the product's one rounding.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-pub(super) unsafe fn finish(
+pub(super) fn finish(
     sums: [__m256i; 2],
     product: &Product<'_>,
     panel: usize,
     row: usize,
-    to: *mut f32,
+    to: &mut [f32; PANEL],
 ) {
     let columns = &product.columns[panel];
-    let scale = &product.scales[row];
-    let zero_point = _mm256_set1_epi32(scale.zero_point);
-    let row_scale = _mm256_set1_ps(scale.scale);
-    for (half, sum) in sums.into_iter().enumerate() {
+    let row_scale = _mm256_set1_ps(product.scales[row].scale);
+    for half in 0..2 {
         let at = half * 8;
         // SAFETY: eight values at 0 or 8 of arrays of 16.
         unsafe {
-            let column_sum = _mm256_loadu_si256(columns.sum.as_ptr().add(at).cast());
-            let centered = _mm256_sub_epi32(sum, _mm256_mullo_epi32(zero_point, column_sum));
             let step = _mm256_mul_ps(row_scale, _mm256_loadu_ps(columns.scale.as_ptr().add(at)));
             let bias = _mm256_loadu_ps(columns.bias.as_ptr().add(at));
-            let y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(centered), step, bias);
-            _mm256_storeu_ps(to.add(at), y);
+            let y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[half]), step, bias);
+            _mm256_storeu_ps(to.as_mut_ptr().add(at), y);
         }
     }
 }
@@ -131,6 +138,22 @@ pub(super) fn run_rows(operation: RowOperation<'_>) {
     // SAFETY: this function runs only where AVX2 and FMA do.
     let token = unsafe { Avx2::new() };
     rows::run(token, operation);
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn run_peak(steps: u64) -> u64 {
+    const SUMS: usize = 12;
+    let mut inputs = _mm256_setzero_si256();
+    let mut sums = [_mm256_setzero_si256(); SUMS];
+    for _ in 0..steps {
+        // The products are computed again in every step.
+        inputs = std::hint::black_box(inputs);
+        for sum in &mut sums {
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(inputs, *sum));
+        }
+    }
+    std::hint::black_box(sums);
+    steps * (SUMS * 16) as u64
 }
 
 /// Exists only where the CPU has AVX2 and FMA.
@@ -161,8 +184,25 @@ macro_rules! both {
     };
 }
 
+/// The lower half of the tree of `fold_halves`, by the operation named. A macro, since a closure
+/// does not inherit the instructions of the function that it is written in.
+macro_rules! fold_eight {
+    ($combine:ident, $eight:expr) => {{
+        let eight = $eight;
+        let four = $combine(
+            _mm256_castps256_ps128(eight),
+            _mm256_extractf128_ps::<1>(eight),
+        );
+        let two = $combine(four, _mm_movehl_ps(four, four));
+        let one = $combine(two, _mm_movehdup_ps(two));
+        _mm_cvtss_f32(one)
+    }};
+}
+pub(super) use fold_eight;
+
 impl Simd for Avx2 {
     type F32 = [__m256; 2];
+    type I32 = [__m256i; 2];
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
@@ -205,30 +245,6 @@ impl Simd for Avx2 {
         avx2!({
             _mm256_storeu_ps(to.as_mut_ptr(), v[0]);
             _mm256_storeu_ps(to.as_mut_ptr().add(8), v[1]);
-        })
-    }
-
-    #[inline(always)]
-    fn store_u8(self, v: Self::F32, to: &mut [u8; LANES]) {
-        avx2!({
-            let words = narrow(v);
-            let bytes = _mm_packus_epi16(
-                _mm256_castsi256_si128(words),
-                _mm256_extracti128_si256::<1>(words),
-            );
-            _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
-        })
-    }
-
-    #[inline(always)]
-    fn store_i8(self, v: Self::F32, to: &mut [i8; LANES]) {
-        avx2!({
-            let words = narrow(v);
-            let bytes = _mm_packs_epi16(
-                _mm256_castsi256_si128(words),
-                _mm256_extracti128_si256::<1>(words),
-            );
-            _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
         })
     }
 
@@ -283,13 +299,8 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn power_of_two(self, n: Self::F32) -> Self::F32 {
-        avx2!({
-            n.map(|n| {
-                let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
-            })
-        })
+    fn scale_by_power_of_two(self, p: Self::F32, n: Self::F32) -> Self::F32 {
+        avx2!([add_exponent(p[0], n[0]), add_exponent(p[1], n[1])])
     }
 
     #[inline(always)]
@@ -315,50 +326,130 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn reduce_add(self, v: Self::F32) -> f32 {
-        avx2!(fold_eight(_mm256_add_ps(v[0], v[1]), |a, b| _mm_add_ps(
-            a, b
-        )))
+        avx2!(fold_eight!(_mm_add_ps, _mm256_add_ps(v[0], v[1])))
     }
 
     #[inline(always)]
     fn reduce_min(self, v: Self::F32) -> f32 {
-        avx2!(fold_eight(_mm256_min_ps(v[0], v[1]), |a, b| _mm_min_ps(
-            a, b
-        )))
+        avx2!(fold_eight!(_mm_min_ps, _mm256_min_ps(v[0], v[1])))
     }
 
     #[inline(always)]
     fn reduce_max(self, v: Self::F32) -> f32 {
-        avx2!(fold_eight(_mm256_max_ps(v[0], v[1]), |a, b| _mm_max_ps(
-            a, b
-        )))
+        avx2!(fold_eight!(_mm_max_ps, _mm256_max_ps(v[0], v[1])))
+    }
+
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> Self::I32 {
+        avx2!([_mm256_set1_epi32(x); 2])
+    }
+
+    #[inline(always)]
+    fn round_i32(self, a: Self::F32) -> Self::I32 {
+        both!(_mm256_cvtps_epi32, a)
+    }
+
+    #[inline(always)]
+    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32 {
+        both!(_mm256_add_epi32, a, b)
+    }
+
+    #[inline(always)]
+    fn reduce_add_i32(self, v: Self::I32) -> i32 {
+        avx2!({
+            let eight = _mm256_add_epi32(v[0], v[1]);
+            let four = _mm_add_epi32(
+                _mm256_castsi256_si128(eight),
+                _mm256_extracti128_si256::<1>(eight),
+            );
+            let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b11_10_11_10>(four));
+            let one = _mm_add_epi32(two, _mm_shuffle_epi32::<0b01_01_01_01>(two));
+            _mm_cvtsi128_si32(one)
+        })
+    }
+
+    #[inline(always)]
+    fn store_i32(self, v: Self::I32, to: &mut [i32; LANES]) {
+        avx2!({
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), v[0]);
+            _mm256_storeu_si256(to.as_mut_ptr().add(8).cast(), v[1]);
+        })
+    }
+
+    #[inline(always)]
+    fn store_u8(self, v: Self::I32, to: &mut [u8; LANES]) {
+        avx2!({
+            let [low, high] = narrow(v);
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm_packus_epi16(low, high));
+        })
+    }
+
+    #[inline(always)]
+    fn store_i8(self, v: Self::I32, to: &mut [i8; LANES]) {
+        avx2!({
+            let [low, high] = narrow(v);
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm_packs_epi16(low, high));
+        })
+    }
+
+    #[inline(always)]
+    fn store_fours(self, v: [Self::I32; 4], to: &mut [i8; 4 * LANES]) {
+        avx2!({
+            let to = to.as_mut_ptr().cast::<__m256i>();
+            let [a, b, c, d] = v;
+            _mm256_storeu_si256(to, interleave(a[0], b[0], c[0], d[0]));
+            _mm256_storeu_si256(to.add(1), interleave(a[1], b[1], c[1], d[1]));
+        })
     }
 }
 
-/// Integers as floats to 16 words; values within `i16`.
+/// `p * 2^n`, positive and normal.
 ///
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn narrow(v: [__m256; 2]) -> __m256i {
+unsafe fn add_exponent(p: __m256, n: __m256) -> __m256 {
     // SAFETY: by the caller's promise.
     unsafe {
-        let packed = _mm256_packs_epi32(_mm256_cvtps_epi32(v[0]), _mm256_cvtps_epi32(v[1]));
-        _mm256_permute4x64_epi64::<0b11_01_10_00>(packed)
+        let shifted = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n));
+        _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), shifted))
     }
 }
 
-/// The lower half of the tree of `fold_halves`.
+/// To 16 words, saturated.
 ///
 /// # Safety
-/// The CPU has AVX.
+/// The CPU has AVX2.
 #[inline(always)]
-pub(super) unsafe fn fold_eight(v: __m256, combine: impl Fn(__m128, __m128) -> __m128) -> f32 {
+unsafe fn narrow(v: [__m256i; 2]) -> [__m128i; 2] {
     // SAFETY: by the caller's promise.
     unsafe {
-        let four = combine(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
-        let two = combine(four, _mm_movehl_ps(four, four));
-        let one = combine(two, _mm_movehdup_ps(two));
-        _mm_cvtss_f32(one)
+        let packed = _mm256_packs_epi32(v[0], v[1]);
+        let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(packed);
+        [
+            _mm256_castsi256_si128(words),
+            _mm256_extracti128_si256::<1>(words),
+        ]
+    }
+}
+
+/// The low bytes of four vectors side by side.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn interleave(a: __m256i, b: __m256i, c: __m256i, d: __m256i) -> __m256i {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let byte = _mm256_set1_epi32(0xff);
+        let low = _mm256_or_si256(
+            _mm256_and_si256(a, byte),
+            _mm256_slli_epi32::<8>(_mm256_and_si256(b, byte)),
+        );
+        let high = _mm256_or_si256(
+            _mm256_and_si256(c, byte),
+            _mm256_slli_epi32::<8>(_mm256_and_si256(d, byte)),
+        );
+        _mm256_or_si256(low, _mm256_slli_epi32::<16>(high))
     }
 }

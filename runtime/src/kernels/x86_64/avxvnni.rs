@@ -9,9 +9,9 @@
 
 use std::arch::x86_64::*;
 
-use super::super::matrix::MatrixMut;
+use super::super::matrix::{PanelMut, PanelsMut};
 use super::super::{Features, Kernels, Product};
-use super::{avx2, row_tiles};
+use super::{Prefetch, avx2, row_tiles};
 use crate::format::{BLOCK, PANEL};
 
 pub(in super::super) static KERNELS: Kernels = Kernels {
@@ -19,6 +19,7 @@ pub(in super::super) static KERNELS: Kernels = Kernels {
     requires: Features::AVX2.with(Features::AVX_VNNI),
     multiply,
     run_rows: avx2::run_rows,
+    run_peak,
 };
 
 const ROWS: usize = 6;
@@ -41,16 +42,37 @@ impl DotProduct for AvxVnni {
 }
 
 #[target_feature(enable = "avx2,fma,avxvnni")]
-fn multiply(product: Product<'_>, out: MatrixMut<'_, f32>) {
+fn multiply(product: Product<'_>, out: PanelsMut<'_>) {
     // SAFETY: `Kernels::multiply` checked the dimensions; this function runs only where AVX2,
     // FMA and AVX-VNNI do.
     unsafe { multiply_with(AvxVnni(()), product, out) }
 }
 
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn run_peak(steps: u64) -> u64 {
+    run_peak_with(AvxVnni(()), steps)
+}
+
+#[inline(always)]
+fn run_peak_with<D: DotProduct>(d: D, steps: u64) -> u64 {
+    const SUMS: usize = 12;
+    // SAFETY: a `D` exists only where the CPU has AVX2.
+    let zero = unsafe { _mm256_setzero_si256() };
+    let (inputs, weights) = std::hint::black_box((zero, zero));
+    let mut sums = [zero; SUMS];
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = d.dot(*sum, inputs, weights);
+        }
+    }
+    std::hint::black_box(sums);
+    steps * (SUMS * PANEL * BLOCK / 2) as u64
+}
+
 /// # Safety
 /// The dimensions of the product agree.
 #[inline(always)]
-unsafe fn multiply_with<D: DotProduct>(d: D, product: Product<'_>, mut out: MatrixMut<'_, f32>) {
+unsafe fn multiply_with<D: DotProduct>(d: D, product: Product<'_>, mut out: PanelsMut<'_>) {
     let panels = product.columns.len();
     let width = match product.rows.rows() {
         1 => 4,
@@ -60,23 +82,45 @@ unsafe fn multiply_with<D: DotProduct>(d: D, product: Product<'_>, mut out: Matr
     let mut panel = 0;
     while panel < panels {
         let side_by_side = if panel + width <= panels { width } else { 1 };
-        for (row, height) in row_tiles(product.rows.rows(), ROWS) {
-            let (product, out) = (&product, &mut out);
-            // SAFETY: the dimensions agree, and the tile lies within them.
-            unsafe {
-                match (height, side_by_side) {
-                    (1, 4) => multiply_tile::<D, 1, 4>(d, product, panel, row, out),
-                    (2, 2) => multiply_tile::<D, 2, 2>(d, product, panel, row, out),
-                    (1, _) => multiply_tile::<D, 1, 1>(d, product, panel, row, out),
-                    (2, _) => multiply_tile::<D, 2, 1>(d, product, panel, row, out),
-                    (3, _) => multiply_tile::<D, 3, 1>(d, product, panel, row, out),
-                    (4, _) => multiply_tile::<D, 4, 1>(d, product, panel, row, out),
-                    (5, _) => multiply_tile::<D, 5, 1>(d, product, panel, row, out),
-                    _ => multiply_tile::<D, 6, 1>(d, product, panel, row, out),
-                }
+        // SAFETY: the dimensions agree, and the panels lie within them.
+        unsafe {
+            match side_by_side {
+                4 => multiply_panels::<D, 4>(d, &product, panel, &mut out),
+                2 => multiply_panels::<D, 2>(d, &product, panel, &mut out),
+                _ => multiply_panels::<D, 1>(d, &product, panel, &mut out),
             }
         }
         panel += side_by_side;
+    }
+}
+
+/// All rows by `P` panels; with more than one panel, at most two rows.
+///
+/// # Safety
+/// The dimensions of the product agree, and panels `panel..panel + P` are in it.
+#[inline(always)]
+unsafe fn multiply_panels<D: DotProduct, const P: usize>(
+    d: D,
+    product: &Product<'_>,
+    panel: usize,
+    out: &mut PanelsMut<'_>,
+) {
+    let rows = product.rows.rows();
+    let mut out = out.columns_mut::<P>(panel);
+    let mut prefetch = Prefetch::new(product, panel + P, P, rows.div_ceil(ROWS));
+    for (row, height) in row_tiles(rows, ROWS) {
+        let (prefetch, out) = (&mut prefetch, &mut out);
+        // SAFETY: by the caller's promise; the rows lie in the product.
+        unsafe {
+            match height {
+                1 => multiply_tile::<D, 1, P>(d, product, panel, row, prefetch, out),
+                2 => multiply_tile::<D, 2, P>(d, product, panel, row, prefetch, out),
+                3 => multiply_tile::<D, 3, P>(d, product, panel, row, prefetch, out),
+                4 => multiply_tile::<D, 4, P>(d, product, panel, row, prefetch, out),
+                5 => multiply_tile::<D, 5, P>(d, product, panel, row, prefetch, out),
+                _ => multiply_tile::<D, 6, P>(d, product, panel, row, prefetch, out),
+            }
+        }
     }
 }
 
@@ -91,16 +135,31 @@ unsafe fn multiply_tile<D: DotProduct, const M: usize, const P: usize>(
     product: &Product<'_>,
     panel: usize,
     row: usize,
-    out: &mut MatrixMut<'_, f32>,
+    prefetch: &mut Prefetch,
+    out: &mut [PanelMut<'_>; P],
 ) {
     let panel_bytes = product.blocks * BLOCK * PANEL;
     let weights = product.weights[panel * panel_bytes..][..P * panel_bytes].as_ptr();
     let rows: [*const u8; M] = std::array::from_fn(|m| product.rows.row(row + m).as_ptr());
     // SAFETY: a `D` exists only where the CPU has AVX2. `block` is below `blocks`: a panel has
-    // 64 bytes and a row 4 for each. `to` has 16 values a panel.
+    // 64 bytes and a row 4 for each. A panel has 16 column sums.
     unsafe {
+        // The zero point's share first, instead of zeros: sums of integers have no order.
         let mut sums = [[[_mm256_setzero_si256(); 2]; P]; M];
+        for m in 0..M {
+            let zero_point = _mm256_set1_epi32(-product.scales[row + m].zero_point);
+            for p in 0..P {
+                let column_sums = product.columns[panel + p].sum.as_ptr();
+                for half in 0..2 {
+                    let column_sum = _mm256_loadu_si256(column_sums.add(half * 8).cast());
+                    sums[m][p][half] = _mm256_mullo_epi32(zero_point, column_sum);
+                }
+            }
+        }
         for block in 0..product.blocks {
+            if block.is_multiple_of(Prefetch::STEPS) {
+                prefetch.advance();
+            }
             let at = block * BLOCK * PANEL;
             let mut inputs = [_mm256_setzero_si256(); M];
             for m in 0..M {
@@ -118,10 +177,14 @@ unsafe fn multiply_tile<D: DotProduct, const M: usize, const P: usize>(
             }
         }
         for m in 0..M {
-            let to = &mut out.row_mut(row + m)[panel * PANEL..][..P * PANEL];
             for p in 0..P {
-                let to = to[p * PANEL..].as_mut_ptr();
-                avx2::finish(sums[m][p], product, panel + p, row + m, to);
+                avx2::finish(
+                    sums[m][p],
+                    product,
+                    panel + p,
+                    row + m,
+                    out[p].row_mut(row + m),
+                );
             }
         }
     }
@@ -139,6 +202,7 @@ pub(in super::super) mod by_avx512vl {
             .with(Features::AVX512_VNNI),
         multiply,
         run_rows: avx2::run_rows,
+        run_peak,
     };
 
     #[derive(Clone, Copy)]
@@ -153,8 +217,12 @@ pub(in super::super) mod by_avx512vl {
     }
 
     #[target_feature(enable = "avx2,fma,avx512vnni,avx512vl")]
-    fn multiply(product: Product<'_>, out: MatrixMut<'_, f32>) {
+    fn multiply(product: Product<'_>, out: PanelsMut<'_>) {
         // SAFETY: as for AVX-VNNI, with this set's requirements.
         unsafe { multiply_with(Avx512Vl(()), product, out) }
+    }
+    #[target_feature(enable = "avx2,fma,avx512vnni,avx512vl")]
+    fn run_peak(steps: u64) -> u64 {
+        run_peak_with(Avx512Vl(()), steps)
     }
 }
