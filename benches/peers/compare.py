@@ -773,6 +773,8 @@ def main(arguments):
     try:
         for name in options.models:
             comparison.measure(name)
+    except Failure as failure:
+        sys.exit(f"compare: {failure}")
     finally:
         for worker in list(Worker.running):
             worker.close()

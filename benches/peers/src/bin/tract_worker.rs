@@ -26,7 +26,7 @@ impl Engine for Tract {
         let (ids, mask, length) = pad::<i64>(texts);
         let types = vec![0; ids.len()];
         let shape = [texts.len(), length];
-        let mut prepare = || -> TractResult<Feed> {
+        let prepare = || -> TractResult<Feed> {
             let count = model.input_outlets()?.len();
             let mut inputs = TVec::new();
             for (input, values) in [ids, mask, types].into_iter().take(count).enumerate() {
