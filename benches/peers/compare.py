@@ -128,14 +128,17 @@ class Worker:
 
     def __init__(self, command, environment, log):
         self.log = log
-        with open(log, "ab") as errors:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env={**os.environ, **environment},
-            )
+        try:
+            with open(log, "ab") as errors:
+                self.process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    env={**os.environ, **environment},
+                )
+        except OSError as error:
+            raise Failure(f"cannot start: {error}") from error
         self.pending = b""
         Worker.running.add(self)
 

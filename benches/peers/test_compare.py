@@ -183,6 +183,10 @@ class Workers(unittest.TestCase):
         with self.assertRaisesRegex(compare.Failure, "ended with code 1: no such model"):
             worker.receive()
 
+    def test_a_worker_that_is_not_there_is_reported(self):
+        with self.assertRaisesRegex(compare.Failure, "cannot start: .*/no/such/worker"):
+            compare.Worker(["/no/such/worker"], {}, self.log)
+
     def test_a_worker_that_is_silent_is_given_up(self):
         worker = self.start("import time; time.sleep(60)")
         with self.assertRaisesRegex(compare.Failure, "no answer in 0.1 s"):
