@@ -176,8 +176,8 @@ def markdown(results):
         lines += [f"Engines are held to {settings['isa'].upper()}.", ""]
     if any(model["cells"] for model in models):
         lines += [
-            f"Milliseconds for one text, median of {times(settings['rounds'], 'interleaved round')} "
-            "[best round], by number of tokens. The best peer in bold. In the last row the "
+            "Milliseconds for one text, median of "
+            f"{times(settings['rounds'], 'interleaved round')} [best round], by number of tokens. The best peer in bold. In the last row the "
             "ratio of the medians, and the lowest and highest of the rounds. Filbert "
             "tokenizes the text; the others get its token ids.",
             "",
