@@ -631,11 +631,16 @@ class Comparison:
     def save(self):
         TARGET.mkdir(parents=True, exist_ok=True)
         results = self.results
-        (TARGET / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-        (TARGET / "results.md").write_text(report.markdown(results))
+        name = results_name(self.options)
+        (TARGET / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+        (TARGET / f"{name}.md").write_text(report.markdown(results))
         plot = report.svg(results)
         if plot:
-            (TARGET / "results.svg").write_text(plot)
+            (TARGET / f"{name}.svg").write_text(plot)
+
+
+def results_name(options):
+    return f"results-{options.isa}" if options.isa else "results"
 
 
 def describe(engine, way, batch):
@@ -782,7 +787,7 @@ def main(arguments):
         for worker in list(Worker.running):
             worker.close()
     print(report.markdown(comparison.results))
-    say(f"written: {TARGET}/results.json, results.md and results.svg")
+    say(f"written: {TARGET}/{results_name(options)}.json, .md and .svg")
 
 
 if __name__ == "__main__":

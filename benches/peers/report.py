@@ -326,7 +326,8 @@ def svg(results):
     width, height, left, top, gap_x, gap_y = 300, 250, 74, 88, 36, 76
     total_width = max(left + len(models) * (width + gap_x), 760)
     panels_end = top + len(threads) * (height + gap_y)
-    total_height = panels_end + math.ceil(len(used) / 4) * 22
+    columns = total_width // 250
+    total_height = panels_end + math.ceil(len(used) / columns) * 22
     held = f", held to {isa.upper()}" if isa else ""
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_width} {total_height}" '
@@ -348,8 +349,8 @@ def svg(results):
             x0, y0 = left + column * (width + gap_x), top + line * (height + gap_y)
             out += panel(model, count, labels, marks, x0, y0, width, height, column == 0)
     for index, name in enumerate(used):
-        x = 34 + (index % 4) * ((total_width - 40) / 4)
-        y = panels_end - 4 + (index // 4) * 22
+        x = 34 + (index % columns) * ((total_width - 40) / columns)
+        y = panels_end - 4 + (index // columns) * 22
         colour, dashes, _ = style(name)
         out.append(
             f'<path d="M{x:.1f} {y:.1f}h26" stroke="{colour}" '
