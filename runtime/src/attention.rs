@@ -4,12 +4,16 @@
 //! probabilities are `u8` steps of the row's largest. So both products are those of the
 //! weights: keys and values are packed as panels, and the same kernels multiply.
 
+use std::ops::Range;
+
 use crate::executor::Executor;
-use crate::format::{BLOCK, Columns, LinearShape, PANEL, padded};
-use crate::kernels::matrix::{Bands, Matrix, MatrixMut, PanelsMut};
+use crate::format::{BLOCK, Columns, LinearShape, PANEL, Shape, padded};
+use crate::kernels::matrix::{Matrix, MatrixMut, PanelRuns, PanelsMut};
 use crate::kernels::rows::{RowOperation, RowScale};
 use crate::kernels::{Kernels, Product};
-use crate::workspace::Buffer;
+use crate::linear::{self, QuantizedRows};
+use crate::model::LinearWeights;
+use crate::workspace::{Buffer, ThreadScratch};
 
 /// Queries of one block: their scores stay in the second-level cache for 512 keys.
 const QUERIES: usize = 32;
@@ -27,70 +31,155 @@ pub(crate) struct AttentionScratch {
     scales: Vec<RowScale>,
 }
 
-/// Queries, keys or values of all heads, one head after another: `[heads, rows, width]`, so that
-/// a head's rows lie side by side.
+/// What attention reads.
 #[derive(Clone, Copy)]
-pub(crate) struct Heads<'a> {
-    pub(crate) values: &'a [f32],
-    /// Rows of a head.
-    pub(crate) rows: usize,
-    /// Columns of a head, padded ones included.
-    pub(crate) width: usize,
+pub(crate) struct AttentionInput<'a> {
+    pub(crate) shape: &'a Shape,
+    /// Of queries, keys and values, each of all heads.
+    pub(crate) weights: LinearWeights<'a>,
+    /// The tokens that have a query.
+    pub(crate) queries: QuantizedRows<'a>,
+    /// Where each text's queries begin, and where the last one's end.
+    pub(crate) query_boundaries: &'a [usize],
+    /// All tokens.
+    pub(crate) keys: QuantizedRows<'a>,
+    /// Where each text's keys begin, and where the last one's end.
+    pub(crate) key_boundaries: &'a [usize],
+    /// The weights of the next product.
+    pub(crate) upcoming: &'a [i8],
 }
 
-impl<'a> Heads<'a> {
-    fn head(&self, head: usize) -> Matrix<'a, f32> {
-        let length = self.rows * self.width;
-        Matrix::new(&self.values[head * length..][..length], self.width)
+/// Heads of one task: as many as make a product as wide as a kernel's widest tile, unless that
+/// leaves a thread without work.
+fn heads_per_task(head_panels: usize, heads: usize, threads: usize) -> usize {
+    let wide = (4 / head_panels).max(1);
+    if heads.div_ceil(wide).is_multiple_of(threads) {
+        wide
+    } else {
+        1
     }
 }
 
-/// One layer's queries, keys and values.
-#[derive(Clone, Copy)]
-pub(crate) struct Projections<'a> {
-    pub(crate) queries: Heads<'a>,
-    /// Where each text's queries begin, and where the last one's end.
-    pub(crate) query_boundaries: &'a [usize],
-    pub(crate) keys: Heads<'a>,
-    pub(crate) values: Heads<'a>,
-    /// Where each text's keys begin, and where the last one's end.
-    pub(crate) key_boundaries: &'a [usize],
-}
-
-/// Writes the context of every query to `context`, `[queries, heads * width]`; of each head,
-/// `head_size` columns count.
+/// Writes the context of every query to `context`, `[queries, heads]`.
+///
+/// A task has some heads from their projections to their context, so that queries, keys and
+/// values stay in the second-level cache of one core.
 pub(crate) fn attend(
     executor: Executor<'_>,
-    projections: Projections<'_>,
-    head_size: usize,
-    context: MatrixMut<'_, f32>,
-    scratch: &mut [AttentionScratch],
+    input: AttentionInput<'_>,
+    context: PanelsMut<'_>,
+    threads: &mut [ThreadScratch],
 ) {
-    let width = projections.keys.width;
-    let heads = context.columns() / width;
-    let texts = projections.key_boundaries.len() - 1;
-    // Scores in units of ln 2: a probability is then a power of two.
-    let factor = std::f32::consts::LOG2_E / (head_size as f32).sqrt();
-    executor.workers.run(
-        texts * heads,
-        scratch,
-        Bands::new(context, projections.query_boundaries, width),
+    let head_panels = input.shape.head_stride() / PANEL;
+    let heads = input.shape.heads as usize;
+    let width = heads_per_task(head_panels, heads, executor.threads());
+    executor.run(
+        heads.div_ceil(width),
+        threads,
+        PanelRuns::new(context, width * head_panels),
         |number, scratch, context| {
-            let (text, head) = (number / heads, number % heads);
-            let queries =
-                projections.query_boundaries[text]..projections.query_boundaries[text + 1];
-            let keys = projections.key_boundaries[text]..projections.key_boundaries[text + 1];
-            attend_head(
-                executor.kernels,
-                projections.queries.head(head).rows_part(queries),
-                projections.keys.head(head).rows_part(keys.clone()),
-                projections.values.head(head).rows_part(keys),
-                factor,
-                context,
-                scratch,
-            );
+            let first = number * width;
+            let heads = first..(first + width).min(heads);
+            attend_heads(executor.kernels, input, heads, context, scratch);
         },
     );
+}
+
+/// Some heads of all texts.
+fn attend_heads(
+    kernels: &'static Kernels,
+    input: AttentionInput<'_>,
+    heads: Range<usize>,
+    mut context: PanelsMut<'_>,
+    scratch: &mut ThreadScratch,
+) {
+    let AttentionInput { shape, weights, .. } = input;
+    let (stride, head_size) = (shape.head_stride(), shape.head_size as usize);
+    let head_panels = stride / PANEL;
+    let executor = Executor::alone(kernels);
+    let profile = &mut scratch.profile;
+    if let Some(profile) = profile {
+        profile.begin_step();
+    }
+
+    let panels_of = |kind: usize| {
+        let start = (kind * shape.heads as usize + heads.start) * head_panels;
+        weights.part(start..start + heads.len() * head_panels)
+    };
+    let (queries, keys) = (input.queries.scales.len(), input.keys.scales.len());
+    let columns = heads.len() * stride;
+    let projections = scratch.projections.first((queries + 2 * keys) * columns);
+    let (query_values, rest) = projections.split_at_mut(queries * columns);
+    let (key_values, value_values) = rest.split_at_mut(keys * columns);
+    let [query_weights, key_weights, value_weights] = [0, 1, 2].map(panels_of);
+    let next = match weights.part(heads.end * head_panels..weights.shape.panels()) {
+        _ if heads.end == shape.heads as usize => input.upcoming,
+        next => next.values,
+    };
+    let products = [
+        (
+            query_weights,
+            input.queries,
+            &mut *query_values,
+            key_weights.values,
+        ),
+        (
+            key_weights,
+            input.keys,
+            &mut *key_values,
+            value_weights.values,
+        ),
+        (value_weights, input.keys, &mut *value_values, next),
+    ];
+    for (weights, rows, out, upcoming) in products {
+        let out = PanelsMut::grouped(out, rows.scales.len(), stride);
+        linear::multiply(executor, weights, rows, upcoming, out);
+    }
+    if let Some(profile) = profile {
+        let (inputs, outputs) = (shape.hidden as usize, heads.len() * head_size);
+        profile.end_step(
+            "query, key, value",
+            (queries + 2 * keys) * inputs * outputs,
+            3 * inputs * outputs + keys * inputs + (queries + 2 * keys) * 4 * outputs,
+        );
+    }
+
+    // Scores in units of ln 2: a probability is then a power of two.
+    let factor = std::f32::consts::LOG2_E / (head_size as f32).sqrt();
+    let (mut multiplications, mut bytes) = (0, 0);
+    for text in 0..input.key_boundaries.len() - 1 {
+        let of_text = |boundaries: &[usize]| boundaries[text]..boundaries[text + 1];
+        let (query_rows, key_rows) = (
+            of_text(input.query_boundaries),
+            of_text(input.key_boundaries),
+        );
+        for head in 0..heads.len() {
+            let of_head = |rows: usize, part: &Range<usize>| {
+                let start = (head * rows + part.start) * stride;
+                start..start + part.len() * stride
+            };
+            let query_part = of_head(queries, &query_rows);
+            let key_part = of_head(keys, &key_rows);
+            attend_head(
+                kernels,
+                Matrix::new(&query_values[query_part], stride),
+                Matrix::new(&key_values[key_part.clone()], stride),
+                Matrix::new(&value_values[key_part], stride),
+                factor,
+                context.part_mut(
+                    query_rows.clone(),
+                    head * head_panels..(head + 1) * head_panels,
+                ),
+                &mut scratch.attention,
+            );
+        }
+        let width = heads.len() * head_size;
+        multiplications += 2 * query_rows.len() * key_rows.len() * width;
+        bytes += 8 * (query_rows.len() + key_rows.len()) * width;
+    }
+    if let Some(profile) = profile {
+        profile.end_step("attention", multiplications, bytes);
+    }
 }
 
 fn attend_head(
@@ -99,7 +188,7 @@ fn attend_head(
     keys: Matrix<'_, f32>,
     values: Matrix<'_, f32>,
     factor: f32,
-    mut context: MatrixMut<'_, f32>,
+    mut context: PanelsMut<'_>,
     scratch: &mut AttentionScratch,
 ) {
     let (count, width) = (keys.rows(), keys.columns());
@@ -154,6 +243,7 @@ fn attend_head(
                 weights: key_weights,
                 columns: &scratch.key_columns,
                 blocks: key_shape.blocks(),
+                upcoming: &[],
             },
             PanelsMut::new(MatrixMut::new(scores, score_width)),
         );
@@ -170,8 +260,24 @@ fn attend_head(
                 weights: value_weights,
                 columns: &scratch.value_columns,
                 blocks: count.div_ceil(BLOCK),
+                upcoming: &[],
             },
-            PanelsMut::new(context.part_mut(first..first + height, 0..width)),
+            context.part_mut(first..first + height, 0..width / PANEL),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_have_wide_products_where_every_thread_has_work() {
+        assert_eq!(heads_per_task(2, 12, 1), 2);
+        assert_eq!(heads_per_task(2, 12, 2), 2);
+        assert_eq!(heads_per_task(2, 12, 4), 1);
+        assert_eq!(heads_per_task(4, 12, 8), 1);
+        assert_eq!(heads_per_task(8, 3, 1), 1);
+        assert_eq!(heads_per_task(2, 1, 1), 2);
     }
 }

@@ -79,6 +79,7 @@ impl ProductBenchmark {
                 weights: &self.weights,
                 columns: &self.columns,
                 blocks: self.shape.blocks(),
+                upcoming: &[],
             },
             PanelsMut::new(MatrixMut::new(&mut self.out, self.shape.outputs)),
         );

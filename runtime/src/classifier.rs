@@ -1,11 +1,13 @@
 //! Open a model, classify text.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, ErrorCode};
 use crate::executor::Executor;
 use crate::format::padded;
+use crate::kernels::matrix::Chunks;
 use crate::kernels::{self, Kernels};
 use crate::model::Model;
 use crate::observation::ObservedInputs;
@@ -192,6 +194,9 @@ impl std::fmt::Debug for Classifier {
 /// their activations to stay in the second-level cache.
 const TOKENS_PER_RUN: usize = 256;
 
+/// Tokens of a thread below which a batch is not divided by texts: too few rows for the tiles.
+const FEW_TOKENS: usize = 24;
+
 /// Threads that a pool may have: a bound on what a wrong option can ask for.
 const MAX_THREADS: usize = 1024;
 
@@ -302,11 +307,49 @@ impl Classifier {
     /// # Errors
     /// As for [`Classifier::classify`]; the first text that fails ends the batch.
     pub fn classify_batch(&self, inputs: &[Input<'_>]) -> Result<Vec<Classification<'_>>, Error> {
-        let mut workspace = self.take_workspace();
         let mut results = Vec::with_capacity(inputs.len());
-        let outcome = self.classify_into(inputs, &mut workspace, &mut results);
-        self.return_workspace(workspace);
-        outcome.map(|()| results)
+        let threads = self.workers.threads();
+        let runs = match threads {
+            1 => Vec::new(),
+            _ => divide_batch(inputs, threads),
+        };
+        if runs.len() <= 1 {
+            let mut workspace = self.take_workspace();
+            let executor = self.executor();
+            let outcome = self.classify_into(executor, inputs, 0, &mut workspace, &mut results);
+            self.return_workspace(workspace);
+            return outcome.map(|()| results);
+        }
+        // Each thread takes whole texts: then there is nothing to wait for between the steps.
+        let mut outcomes: Vec<_> = runs.iter().map(|_| Ok(Vec::new())).collect();
+        self.workers.run(
+            runs.len(),
+            &mut vec![(); threads],
+            Chunks::new(&mut outcomes, 1),
+            |number, (), outcome| {
+                let run = runs[number].clone();
+                let mut workspace = self.take_workspace();
+                let mut results = Vec::with_capacity(run.len());
+                let alone = Executor::alone(self.kernels);
+                let first = run.start;
+                let done =
+                    self.classify_into(alone, &inputs[run], first, &mut workspace, &mut results);
+                outcome[0] = done.map(|()| results);
+                self.return_workspace(workspace);
+            },
+        );
+        for outcome in outcomes {
+            results.append(&mut outcome?);
+        }
+        Ok(results)
+    }
+
+    /// All threads.
+    fn executor(&self) -> Executor<'_> {
+        Executor {
+            kernels: self.kernels,
+            workers: Some(&self.workers),
+        }
     }
 
     fn return_workspace(&self, workspace: Workspace) {
@@ -322,18 +365,15 @@ impl Classifier {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
-        free.unwrap_or_else(|| {
-            let mut workspace = Workspace::default();
-            let threads = self.workers.threads();
-            workspace.attention.resize_with(threads, Default::default);
-            workspace.activated.resize_with(threads, Default::default);
-            workspace
-        })
+        free.unwrap_or_else(|| Workspace::new(self.workers.threads()))
     }
 
+    /// Classifies texts in runs of some tokens; `first` is the number of the first one.
     fn classify_into<'a>(
         &'a self,
+        executor: Executor<'_>,
         inputs: &[Input<'_>],
+        first: usize,
         workspace: &mut Workspace,
         results: &mut Vec<Classification<'a>>,
     ) -> Result<(), Error> {
@@ -342,7 +382,7 @@ impl Classifier {
         let labels = self.model.shape().labels as usize;
         let mut next = 0;
         while next < inputs.len() {
-            let first = results.len();
+            let before = results.len();
             workspace.encoding.ids.clear();
             workspace.encoding.token_types.clear();
             workspace.boundaries.clear();
@@ -361,7 +401,8 @@ impl Classifier {
                     return Err(Error::new(
                         ErrorCode::TextTooLong,
                         format!(
-                            "text {next}: has {} tokens, the model takes {limit}; shorten it or let it be truncated",
+                            "text {}: has {} tokens, the model takes {limit}; shorten it or let it be truncated",
+                            first + next,
                             encoded.untruncated_tokens
                         ),
                     ));
@@ -376,15 +417,15 @@ impl Classifier {
                 next += 1;
             }
             if let Some(profile) = &mut workspace.profile {
-                profile.end_step("tokenize", None, 0, 0);
+                profile.end_step("tokenize", 0, 0);
             }
-            self.run(workspace);
-            let texts = results.len() - first;
+            self.run(executor, workspace);
+            let texts = results.len() - before;
             let rows = workspace
                 .logits
                 .first(texts * padded(labels))
                 .chunks_exact(padded(labels));
-            for (result, row) in results[first..].iter_mut().zip(rows) {
+            for (result, row) in results[before..].iter_mut().zip(rows) {
                 result.logits = row[..labels].to_vec();
                 result.categories = self.categorize(&result.logits);
             }
@@ -393,11 +434,7 @@ impl Classifier {
     }
 
     /// From the tokens in the workspace to the logits in it.
-    fn run(&self, workspace: &mut Workspace) {
-        let executor = Executor {
-            kernels: self.kernels,
-            workers: &self.workers,
-        };
+    fn run(&self, executor: Executor<'_>, workspace: &mut Workspace) {
         workspace.scales.clear();
         workspace
             .scales
@@ -406,14 +443,14 @@ impl Classifier {
         if let Some(profile) = &mut workspace.profile {
             // Bytes and words of the tables, floats and bytes of the rows.
             let values = workspace.scales.len() * self.model.shape().hidden as usize;
-            profile.end_step("embed", None, 0, values * 10);
+            profile.end_step("embed", 0, values * 10);
         }
         encoder::encode(executor, &self.model, workspace);
         head::compute_logits(executor, &self.model, workspace);
         if let Some(profile) = &mut workspace.profile {
             let shape = self.model.shape();
             let weights = (shape.hidden * (shape.hidden + shape.labels)) as usize;
-            profile.end_step("head", None, workspace.scales.len() * weights, weights);
+            profile.end_step("head", workspace.scales.len() * weights, weights);
         }
     }
 
@@ -461,7 +498,8 @@ impl Classifier {
         let mut workspace = self.take_workspace();
         let layers = self.model.shape().layers as usize;
         workspace.observed = Some(ObservedInputs::new(layers));
-        self.classify_into(inputs, &mut workspace, &mut Vec::new())?;
+        let alone = Executor::alone(self.kernels);
+        self.classify_into(alone, inputs, 0, &mut workspace, &mut Vec::new())?;
         Ok(workspace.observed.unwrap_or_default())
     }
 
@@ -473,10 +511,17 @@ impl Classifier {
     pub fn profile(&self, inputs: &[Input<'_>]) -> Result<Vec<Measurement>, Error> {
         let mut workspace = self.take_workspace();
         workspace.profile = Some(Profile::start());
-        self.classify_into(inputs, &mut workspace, &mut Vec::new())?;
+        for thread in &mut workspace.threads {
+            thread.profile = Some(Profile::start());
+        }
+        let executor = self.executor();
+        let outcome = self.classify_into(executor, inputs, 0, &mut workspace, &mut Vec::new());
+        for thread in &mut workspace.threads {
+            thread.profile = None;
+        }
         let profile = workspace.profile.take();
         self.return_workspace(workspace);
-        Ok(profile.map_or_else(Vec::new, |profile| profile.measurements))
+        outcome.map(|()| profile.map_or_else(Vec::new, Profile::into_measurements))
     }
 
     /// Carries out `steps` steps of dot products on registers only, and returns how many
@@ -518,6 +563,31 @@ impl Classifier {
     }
 }
 
+/// Divides a batch into runs of texts, as many for each thread and of about as many tokens. One
+/// run, if the texts are too few for that.
+fn divide_batch(inputs: &[Input<'_>], threads: usize) -> Vec<Range<usize>> {
+    // Four bytes make a token, roughly, and a text has two of its own.
+    let tokens = |input: &Input<'_>| {
+        let bytes = input.first.len() + input.second.map_or(0, str::len);
+        2 + bytes / 4
+    };
+    let total: usize = inputs.iter().map(tokens).sum();
+    if inputs.len() < threads || total < threads * FEW_TOKENS {
+        return std::iter::once(0..inputs.len()).collect();
+    }
+    let count = total.div_ceil(threads * TOKENS_PER_RUN) * threads;
+    let target = total.div_ceil(count);
+    let (mut runs, mut start, mut sum) = (Vec::with_capacity(count), 0, 0);
+    for (end, input) in (1..).zip(inputs) {
+        sum += tokens(input);
+        if sum >= target || end == inputs.len() {
+            runs.push(start..end);
+            (start, sum) = (end, 0);
+        }
+    }
+    runs
+}
+
 /// The indices of the labels that may be returned.
 fn select_labels(model: &Model, options: &Options) -> Result<Vec<usize>, Error> {
     let invalid = |message: String| Error::new(ErrorCode::InvalidArgument, message);
@@ -549,4 +619,27 @@ fn select_labels(model: &Model, options: &Options) -> Result<Vec<usize>, Error> 
         .filter(|(_, label)| (options.allowed.is_empty() && wanted) || named(label) == wanted)
         .map(|(index, _)| index)
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_divided_evenly_and_whole() {
+        let text = "x".repeat(88);
+        let inputs = |count: usize| vec![Input::from(text.as_str()); count];
+        assert_eq!(divide_batch(&inputs(1), 2).len(), 1);
+        assert_eq!(divide_batch(&inputs(2), 4).len(), 1);
+        assert_eq!(divide_batch(&inputs(2), 2), [0..1, 1..2]);
+        assert_eq!(divide_batch(&inputs(8), 2), [0..4, 4..8]);
+        assert_eq!(divide_batch(&[Input::from("a"); 16], 2).len(), 1);
+        for (count, threads) in [(100, 2), (101, 3), (7, 5)] {
+            let runs = divide_batch(&inputs(count), threads);
+            assert_eq!(runs.first().map(|run| run.start), Some(0));
+            assert_eq!(runs.last().map(|run| run.end), Some(count));
+            assert!(runs.windows(2).all(|pair| pair[0].end == pair[1].start));
+            assert!(runs.iter().all(|run| run.len() * 24 <= TOKENS_PER_RUN + 24));
+        }
+    }
 }

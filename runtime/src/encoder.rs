@@ -1,34 +1,52 @@
 //! The encoder's layers (arXiv 1810.04805), on a ragged batch of texts.
 //!
+//! A layer is two phases. In the first a task has some heads, from their projections to their
+//! context ([`attention`]); in the second it has some rows, from their context to the next
+//! layer ([`finish_rows`]). What a task makes on the way stays in the cache of its core. Where
+//! there are few rows, the second phase is divided by the columns of each product instead, so
+//! that each weight is read by one thread only.
+//!
 //! The head reads the first token of each text only. So in the last layer only those rows have
 //! queries, attention output and feed-forward; keys and values are needed of all. The rows'
 //! bits are the same as if all had been computed.
 
-use crate::attention::{self, Heads, Projections};
+use crate::attention::{self, AttentionInput};
 use crate::executor::{Executor, RowBlock};
-use crate::format::{PANEL, Shape, padded};
-use crate::kernels::matrix::{Matrix, MatrixMut, PanelsMut};
+use crate::format::{Shape, padded};
+use crate::kernels::matrix::{Chunks, Matrix, MatrixMut, PanelsMut, RowBlocks};
 use crate::kernels::rows::{Norm, RowOperation, RowScale};
-use crate::linear;
+use crate::linear::{self, QuantizedRows};
 use crate::model::{Model, NormWeights};
+use crate::observation::ObservedLayer;
 use crate::profile::Profile;
-use crate::workspace::Workspace;
+use crate::workspace::{LayerScratch, ThreadScratch, Workspace};
+
+/// Rows of a thread from which on it is worth to read all weights for them. With fewer, the
+/// threads divide the weights instead.
+const ROWS_PER_THREAD: usize = 24;
+
+/// Rows of a task at most: more do not make the products faster, and need a larger workspace.
+const MOST_ROWS: usize = 128;
 
 /// Runs all layers on the embedded tokens. Leaves the first token of each text in `hidden`,
 /// `[texts, hidden]`, and quantized in `quantized` and `scales`.
 pub(crate) fn encode(executor: Executor<'_>, model: &Model, workspace: &mut Workspace) {
     let layers = model.shape().layers as usize;
     for index in 0..layers {
+        set_layer(workspace, Some(index));
         observe_layer_input(model, workspace, index);
-        let last = index + 1 == layers;
-        if last {
-            project_last(executor, model, index, workspace);
-        } else {
-            project(executor, model, index, workspace);
-        }
+        attend(executor, model, index, workspace);
         finish_layer(executor, model, index, workspace);
     }
+    set_layer(workspace, None);
     observe_layer_input(model, workspace, layers);
+}
+
+/// Notes to which layer the steps belong from now on.
+fn set_layer(workspace: &mut Workspace, layer: Option<usize>) {
+    if let Some(profile) = &mut workspace.profile {
+        profile.layer = layer;
+    }
 }
 
 /// Notes the residual stream, which is what the layer, or after the last the head, reads.
@@ -40,72 +58,57 @@ fn observe_layer_input(model: &Model, workspace: &mut Workspace, layer: usize) {
     }
 }
 
-/// Queries, keys and values of every token, and the context of every token in `update`.
-fn project(executor: Executor<'_>, model: &Model, index: usize, workspace: &mut Workspace) {
+/// Fills `context`: of every token, or in the last layer of each text's first, to which the
+/// residual stream is reduced.
+fn attend(executor: Executor<'_>, model: &Model, index: usize, workspace: &mut Workspace) {
     let (shape, layer) = (model.shape(), model.layer(index));
     let (hidden, heads) = (padded(shape.hidden as usize), shape.attention_width());
     let tokens = workspace.encoding.ids.len();
-    let wide = workspace.wide.first(tokens * 3 * heads);
-    linear::multiply(
-        executor,
-        layer.query_key_value,
-        Matrix::new(workspace.quantized.first(tokens * hidden), hidden),
-        &workspace.scales,
-        PanelsMut::grouped(wide, tokens, shape.head_stride()),
-    );
-    end_product(
-        &mut workspace.profile,
-        "query, key, value",
-        index,
-        tokens,
-        (shape.hidden, 3 * shape.heads * shape.head_size),
-    );
-    let all = |third: usize| Heads {
-        values: &wide[third * tokens * heads..][..tokens * heads],
-        rows: tokens,
-        width: shape.head_stride(),
+    let is_last = index + 1 == shape.layers as usize;
+    if is_last {
+        gather_first_tokens(hidden, workspace);
+    }
+    let all = QuantizedRows {
+        values: Matrix::new(workspace.quantized.first(tokens * hidden), hidden),
+        scales: &workspace.scales,
     };
+    let texts = workspace.gathered_scales.len();
+    let (queries, query_boundaries) = if is_last {
+        let first = QuantizedRows {
+            values: Matrix::new(workspace.gathered.first(texts * hidden), hidden),
+            scales: &workspace.gathered_scales,
+        };
+        (first, &workspace.units)
+    } else {
+        (all, &workspace.boundaries)
+    };
+    let context = workspace.context.first(queries.scales.len() * heads);
     attention::attend(
         executor,
-        Projections {
-            queries: all(0),
-            query_boundaries: &workspace.boundaries,
-            keys: all(1),
-            values: all(2),
+        AttentionInput {
+            shape,
+            weights: layer.query_key_value,
+            queries,
+            query_boundaries,
+            keys: all,
             key_boundaries: &workspace.boundaries,
+            upcoming: layer.attention_output.values,
         },
-        shape.head_size as usize,
-        MatrixMut::new(workspace.update.first(tokens * heads), heads),
-        &mut workspace.attention,
+        PanelsMut::new(MatrixMut::new(context, heads)),
+        &mut workspace.threads,
     );
-    end_attention(
-        &mut workspace.profile,
-        index,
-        shape,
-        &workspace.boundaries,
-        None,
-    );
+    if is_last {
+        workspace.scales.truncate(texts);
+    }
+    workspace.end_phase();
 }
 
-/// As [`project`], but with the queries and the context of each text's first token only; the
-/// residual stream is reduced to these rows.
-fn project_last(executor: Executor<'_>, model: &Model, index: usize, workspace: &mut Workspace) {
-    let (shape, layer) = (model.shape(), model.layer(index));
-    let (hidden, heads) = (padded(shape.hidden as usize), shape.attention_width());
+/// Moves the first token of each text to the front of the residual stream, and copies its
+/// quantized row.
+fn gather_first_tokens(hidden: usize, workspace: &mut Workspace) {
     let tokens = workspace.encoding.ids.len();
     let texts = workspace.boundaries.len() - 1;
     let quantized = workspace.quantized.first(tokens * hidden);
-    let panels = heads / PANEL;
-
-    let wide = workspace.wide.first(tokens * 2 * heads);
-    linear::multiply(
-        executor,
-        layer.query_key_value.part(panels..3 * panels),
-        Matrix::new(quantized, hidden),
-        &workspace.scales,
-        PanelsMut::grouped(wide, tokens, shape.head_stride()),
-    );
-
     let gathered = workspace.gathered.first(texts * hidden);
     let residual = workspace.hidden.first(tokens * hidden);
     workspace.gathered_scales.clear();
@@ -116,138 +119,188 @@ fn project_last(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         // Upwards: a text's first token never lies before the text's number.
         residual.copy_within(row, text * hidden);
     }
-    let queries = workspace.queries.first(texts * heads);
-    linear::multiply(
-        executor,
-        layer.query_key_value.part(0..panels),
-        Matrix::new(gathered, hidden),
-        &workspace.gathered_scales,
-        PanelsMut::grouped(queries, texts, shape.head_stride()),
-    );
-    if let Some(profile) = &mut workspace.profile {
-        let width = (shape.heads * shape.head_size) as usize;
-        let inputs = shape.hidden as usize;
-        profile.end_step(
-            "query, key, value",
-            Some(index),
-            (2 * tokens + texts) * inputs * width,
-            tokens * (inputs + 8 * width) + 3 * inputs * width,
-        );
-    }
     workspace.units.clear();
     workspace.units.extend(0..=texts);
-    workspace.scales.truncate(texts);
-    let heads_of = |values, rows| Heads {
-        values,
-        rows,
-        width: shape.head_stride(),
-    };
-    let (keys, values) = wide.split_at(tokens * heads);
-    attention::attend(
-        executor,
-        Projections {
-            queries: heads_of(queries, texts),
-            query_boundaries: &workspace.units,
-            keys: heads_of(keys, tokens),
-            values: heads_of(values, tokens),
-            key_boundaries: &workspace.boundaries,
-        },
-        shape.head_size as usize,
-        MatrixMut::new(workspace.update.first(texts * heads), heads),
-        &mut workspace.attention,
-    );
-    end_attention(
-        &mut workspace.profile,
-        index,
-        shape,
-        &workspace.boundaries,
-        Some(1),
-    );
 }
 
-/// From the context in `update` to the next layer's input; there are as many rows as scales.
+/// How the second phase is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Division {
+    /// By rows, at most as many a task.
+    Rows(usize),
+    /// By the columns of each product.
+    Columns,
+}
+
+fn divide(rows: usize, threads: usize) -> Division {
+    if threads > 1 && rows < ROWS_PER_THREAD * threads {
+        return Division::Columns;
+    }
+    let tasks = rows.div_ceil(threads * MOST_ROWS).max(1) * threads;
+    Division::Rows(rows.div_ceil(tasks).max(1))
+}
+
+/// From `context` to the next layer's input; there are as many rows as scales.
 fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: &mut Workspace) {
-    let layer = model.layer(index);
     let shape = model.shape();
+    let (hidden, heads) = (padded(shape.hidden as usize), shape.attention_width());
     let rows = workspace.scales.len();
+    let context = Matrix::new(workspace.context.first(rows * heads), heads);
+    let residual = MatrixMut::new(workspace.hidden.first(rows * hidden), hidden);
+    let quantized = MatrixMut::new(workspace.quantized.first(rows * hidden), hidden);
+    let scales = &mut workspace.scales[..];
+    // What is observed is observed in one piece.
+    let division = match workspace.observed {
+        Some(_) => Division::Columns,
+        None => divide(rows, executor.threads()),
+    };
+    match division {
+        Division::Columns => {
+            let layer_rows = LayerRows {
+                context,
+                hidden: residual,
+                quantized,
+                scales,
+            };
+            let observed = workspace.observed.as_mut();
+            let observed = observed.map(|observed| &mut observed.layers[index]);
+            finish_rows(
+                executor,
+                model,
+                index,
+                layer_rows,
+                &mut workspace.threads,
+                observed,
+            );
+        }
+        Division::Rows(height) => {
+            let parts = (
+                RowBlocks::new(residual, height),
+                RowBlocks::new(quantized, height),
+                Chunks::new(scales, height),
+            );
+            executor.run(
+                rows.div_ceil(height),
+                &mut workspace.threads,
+                parts,
+                |number, scratch, (hidden, quantized, scales)| {
+                    let first = number * height;
+                    let layer_rows = LayerRows {
+                        context: context.rows_part(first..first + scales.len()),
+                        hidden,
+                        quantized,
+                        scales,
+                    };
+                    finish_rows(
+                        Executor::alone(executor.kernels),
+                        model,
+                        index,
+                        layer_rows,
+                        std::slice::from_mut(scratch),
+                        None,
+                    );
+                },
+            );
+        }
+    }
+    workspace.end_phase();
+}
+
+/// Some rows in the second phase of a layer.
+struct LayerRows<'a> {
+    context: Matrix<'a, f32>,
+    /// The residual stream: the layer's input, then its output.
+    hidden: MatrixMut<'a, f32>,
+    /// The layer's output as the next product reads it.
+    quantized: MatrixMut<'a, u8>,
+    scales: &'a mut [RowScale],
+}
+
+/// From the context of some rows to the next layer's input.
+fn finish_rows(
+    executor: Executor<'_>,
+    model: &Model,
+    index: usize,
+    mut rows: LayerRows<'_>,
+    threads: &mut [ThreadScratch],
+    mut observed: Option<&mut ObservedLayer>,
+) {
+    let (shape, layer) = (model.shape(), model.layer(index));
+    let count = rows.scales.len();
     let (hidden, heads) = (padded(shape.hidden as usize), shape.attention_width());
     let intermediate = padded(shape.intermediate as usize);
-    let scales = &mut workspace.scales;
-    let mut observed = workspace
-        .observed
-        .as_mut()
-        .map(|observed| &mut observed.layers[index]);
+    let attention_width = shape.heads * shape.head_size;
+    // The first thread's buffers hold the rows; `activated` is used by each thread.
+    let mut profile = threads[0].profile.take();
+    let mut scratch = std::mem::take(&mut threads[0].layer);
+    let LayerScratch {
+        quantized,
+        scales,
+        hidden: between,
+        intermediate: wide,
+    } = &mut scratch;
+    scales.resize(count, RowScale::default());
+    if let Some(profile) = &mut profile {
+        profile.begin_step();
+    }
 
     if let Some(observed) = &mut observed {
-        let context = workspace.update.first(rows * heads);
-        observed.attention_output.add(Matrix::new(context, heads));
+        observed.attention_output.add(rows.context);
     }
-    let quantized = workspace.quantized.first(rows * heads);
-    executor.quantize(
-        Matrix::new(workspace.update.first(rows * heads), heads),
-        MatrixMut::new(quantized, heads),
-        scales,
-    );
-    end_rows(
-        &mut workspace.profile,
-        "quantize context",
-        index,
-        rows * heads * 5,
-    );
-    let update = workspace.update.first(rows * hidden);
+    let bytes = quantized.first(count * heads);
+    executor.quantize(rows.context, MatrixMut::new(bytes, heads), scales);
+    end_rows(&mut profile, "quantize context", count * heads * 5);
+    let between = between.first(count * hidden);
     linear::multiply(
         executor,
         layer.attention_output,
-        Matrix::new(quantized, heads),
-        scales,
-        PanelsMut::new(MatrixMut::new(update, hidden)),
+        QuantizedRows {
+            values: Matrix::new(bytes, heads),
+            scales,
+        },
+        layer.feed_forward_in.values,
+        PanelsMut::new(MatrixMut::new(between, hidden)),
     );
     end_product(
-        &mut workspace.profile,
+        &mut profile,
         "attention output",
-        index,
-        rows,
-        (shape.heads * shape.head_size, shape.hidden),
+        count,
+        (attention_width, shape.hidden),
     );
-    let quantized = workspace.quantized.first(rows * hidden);
+    let bytes = quantized.first(count * hidden);
     normalize(
         executor,
-        model,
-        layer.attention_norm,
-        Matrix::new(workspace.hidden.first(rows * hidden), hidden),
-        MatrixMut::new(update, hidden),
-        MatrixMut::new(quantized, hidden),
+        layer_norm(shape, layer.attention_norm),
+        rows.hidden.as_matrix(),
+        MatrixMut::new(between, hidden),
+        MatrixMut::new(bytes, hidden),
         scales,
     );
-    std::mem::swap(&mut workspace.hidden, &mut workspace.update);
-    end_rows(
-        &mut workspace.profile,
-        "attention norm",
-        index,
-        rows * hidden * 13,
-    );
+    end_rows(&mut profile, "attention norm", count * hidden * 13);
 
     if let Some(observed) = &mut observed {
-        let values = workspace.hidden.first(rows * hidden);
-        observed.feed_forward_in.add(Matrix::new(values, hidden));
+        observed.feed_forward_in.add(Matrix::new(between, hidden));
     }
-    let wide = workspace.wide.first(rows * intermediate);
+    let wide = wide.first(count * intermediate);
     linear::multiply(
         executor,
         layer.feed_forward_in,
-        Matrix::new(quantized, hidden),
-        scales,
+        QuantizedRows {
+            values: Matrix::new(bytes, hidden),
+            scales,
+        },
+        layer.feed_forward_out.values,
         PanelsMut::new(MatrixMut::new(wide, intermediate)),
     );
     end_product(
-        &mut workspace.profile,
+        &mut profile,
         "feed forward in",
-        index,
-        rows,
+        count,
         (shape.hidden, shape.intermediate),
     );
-    let quantized = workspace.quantized.first(rows * intermediate);
-    let (activation, balance) = (model.activation(), layer.feed_forward_balance);
+    let bytes = quantized.first(count * intermediate);
+    let (activation, balance) = (model.activation(), Some(layer.feed_forward_balance));
+    let out = MatrixMut::new(bytes, intermediate);
     if let Some(observed) = &mut observed {
         // The same in two steps, to see what lies between them.
         executor.kernels.run_rows(RowOperation::Map {
@@ -258,64 +311,52 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
         observed.feed_forward_out.add(values);
         executor.kernels.run_rows(RowOperation::Quantize {
             values,
-            balance: Some(balance),
-            out: MatrixMut::new(quantized, intermediate),
+            balance,
+            out,
             scales,
         });
     } else {
-        executor.activate(
-            Matrix::new(wide, intermediate),
-            activation,
-            Some(balance),
-            &mut workspace.activated,
-            MatrixMut::new(quantized, intermediate),
-            scales,
-        );
+        let values = Matrix::new(wide, intermediate);
+        executor.activate(values, activation, balance, threads, out, scales);
     }
-    end_rows(
-        &mut workspace.profile,
-        "activation",
-        index,
-        rows * intermediate * 5,
-    );
-    let update = workspace.update.first(rows * hidden);
+    end_rows(&mut profile, "activation", count * intermediate * 5);
+    let upcoming = match index + 1 < shape.layers as usize {
+        true => model.layer(index + 1).query_key_value.values,
+        false => model.head_dense().values,
+    };
     linear::multiply(
         executor,
         layer.feed_forward_out,
-        Matrix::new(quantized, intermediate),
-        scales,
-        PanelsMut::new(MatrixMut::new(update, hidden)),
+        QuantizedRows {
+            values: Matrix::new(bytes, intermediate),
+            scales,
+        },
+        upcoming,
+        PanelsMut::new(rows.hidden.part_mut(0..count, 0..hidden)),
     );
     end_product(
-        &mut workspace.profile,
+        &mut profile,
         "feed forward out",
-        index,
-        rows,
+        count,
         (shape.intermediate, shape.hidden),
     );
     normalize(
         executor,
-        model,
-        layer.feed_forward_norm,
-        Matrix::new(workspace.hidden.first(rows * hidden), hidden),
-        MatrixMut::new(update, hidden),
-        MatrixMut::new(workspace.quantized.first(rows * hidden), hidden),
-        scales,
+        layer_norm(shape, layer.feed_forward_norm),
+        Matrix::new(between, hidden),
+        rows.hidden,
+        rows.quantized,
+        rows.scales,
     );
-    std::mem::swap(&mut workspace.hidden, &mut workspace.update);
-    end_rows(
-        &mut workspace.profile,
-        "feed forward norm",
-        index,
-        rows * hidden * 13,
-    );
+    end_rows(&mut profile, "feed forward norm", count * hidden * 13);
+    threads[0].layer = scratch;
+    threads[0].profile = profile;
 }
 
 /// Ends a product of `rows` rows with weights of these dimensions, without padding.
 fn end_product(
     profile: &mut Option<Profile>,
     operation: &'static str,
-    layer: usize,
     rows: usize,
     (inputs, outputs): (u32, u32),
 ) {
@@ -323,51 +364,28 @@ fn end_product(
         let (inputs, outputs) = (inputs as usize, outputs as usize);
         profile.end_step(
             operation,
-            Some(layer),
             rows * inputs * outputs,
             inputs * outputs + rows * (inputs + 4 * outputs),
         );
     }
 }
 
-/// Ends the attention of texts; of each, of all its queries or of `queries`.
-fn end_attention(
-    profile: &mut Option<Profile>,
-    layer: usize,
-    shape: &Shape,
-    boundaries: &[usize],
-    queries: Option<usize>,
-) {
-    if let Some(profile) = profile {
-        let width = (shape.heads * shape.head_size) as usize;
-        let (mut multiplications, mut bytes) = (0, 0);
-        for keys in boundaries.windows(2).map(|text| text[1] - text[0]) {
-            let queries = queries.unwrap_or(keys);
-            multiplications += 2 * queries * keys * width;
-            bytes += 8 * (queries + keys) * width;
-        }
-        profile.end_step("attention", Some(layer), multiplications, bytes);
-    }
-}
-
 /// Ends a step between two products.
-fn end_rows(profile: &mut Option<Profile>, operation: &'static str, layer: usize, bytes: usize) {
+fn end_rows(profile: &mut Option<Profile>, operation: &'static str, bytes: usize) {
     if let Some(profile) = profile {
-        profile.end_step(operation, Some(layer), 0, bytes);
+        profile.end_step(operation, 0, bytes);
     }
 }
 
 /// `values = norm(values + residual)`, and its quantized rows.
 fn normalize(
     executor: Executor<'_>,
-    model: &Model,
-    norm: NormWeights<'_>,
+    norm: Norm<'_>,
     residual: Matrix<'_, f32>,
     values: MatrixMut<'_, f32>,
     out: MatrixMut<'_, u8>,
     scales: &mut [RowScale],
 ) {
-    let norm = layer_norm(model.shape(), norm);
     executor.for_each_row_block(values, out, scales, |kernels, block: RowBlock<'_>| {
         let rows = block.first..block.first + block.values.rows();
         kernels.run_rows(RowOperation::Normalize {
@@ -388,5 +406,23 @@ pub(crate) fn layer_norm<'a>(shape: &Shape, weights: NormWeights<'a>) -> Norm<'a
         balance: weights.balance,
         eps: shape.layer_norm_eps,
         columns: shape.hidden as usize,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_thread_has_rows_or_columns() {
+        assert_eq!(divide(384, 1), Division::Rows(128));
+        assert_eq!(divide(130, 1), Division::Rows(65));
+        assert_eq!(divide(1, 1), Division::Rows(1));
+        assert_eq!(divide(0, 1), Division::Rows(1));
+        assert_eq!(divide(1, 2), Division::Columns);
+        assert_eq!(divide(47, 2), Division::Columns);
+        assert_eq!(divide(48, 2), Division::Rows(24));
+        assert_eq!(divide(384, 2), Division::Rows(96));
+        assert_eq!(divide(128, 8), Division::Columns);
     }
 }

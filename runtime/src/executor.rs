@@ -2,20 +2,21 @@
 
 use crate::format::Activation;
 use crate::kernels::Kernels;
-use crate::kernels::matrix::{Chunks, Matrix, MatrixMut, RowBlocks};
+use crate::kernels::matrix::{Chunks, Matrix, MatrixMut, Parts, RowBlocks};
 use crate::kernels::rows::{RowOperation, RowScale};
-use crate::workers::Workers;
-use crate::workspace::Buffer;
+use crate::workers::{self, Workers};
+use crate::workspace::ThreadScratch;
 
 /// The kernels of this CPU and the threads to run them on.
 #[derive(Clone, Copy)]
 pub(crate) struct Executor<'a> {
     pub(crate) kernels: &'static Kernels,
-    pub(crate) workers: &'a Workers,
+    /// None: the calling thread alone.
+    pub(crate) workers: Option<&'a Workers>,
 }
 
-/// Rows of one task, where there are several threads.
-const ROWS_PER_TASK: usize = 8;
+/// Values below which rows are not worth a job for other threads: some ten microseconds.
+const FEW: usize = 1 << 15;
 
 /// What a row step writes: some rows of its matrices.
 pub(crate) struct RowBlock<'a> {
@@ -34,6 +35,33 @@ struct QuantizedBlock<'a> {
 }
 
 impl Executor<'_> {
+    /// The calling thread.
+    pub(crate) fn alone(kernels: &'static Kernels) -> Self {
+        Self {
+            kernels,
+            workers: None,
+        }
+    }
+
+    /// Threads that work, the caller's included.
+    pub(crate) fn threads(&self) -> usize {
+        self.workers.map_or(1, Workers::threads)
+    }
+
+    /// See [`Workers::run`].
+    pub(crate) fn run<P: Parts, S: Send>(
+        &self,
+        tasks: usize,
+        scratch: &mut [S],
+        output: P,
+        task: impl Fn(usize, &mut S, P::Part) + Sync,
+    ) {
+        match self.workers {
+            Some(workers) => workers.run(tasks, scratch, output, task),
+            None => workers::run_alone(tasks, &mut scratch[0], &output, &task),
+        }
+    }
+
     /// Divides `values`, and the quantized rows and scales made of them, by rows, and runs
     /// `step` on each block.
     pub(crate) fn for_each_row_block(
@@ -44,14 +72,14 @@ impl Executor<'_> {
         step: impl Fn(&Kernels, RowBlock<'_>) + Sync,
     ) {
         let rows = values.rows();
-        let height = self.rows_per_task(rows);
+        let height = rows_per_task(rows, values.columns(), self.threads());
         let parts = (
             RowBlocks::new(values, height),
             RowBlocks::new(out, height),
             Chunks::new(scales, height),
         );
-        let mut scratch = vec![(); self.workers.threads()];
-        self.workers.run(
+        let mut scratch = vec![(); self.threads()];
+        self.run(
             rows.div_ceil(height),
             &mut scratch,
             parts,
@@ -74,7 +102,7 @@ impl Executor<'_> {
         out: MatrixMut<'_, u8>,
         scales: &mut [RowScale],
     ) {
-        let mut scratch = vec![(); self.workers.threads()];
+        let mut scratch = vec![(); self.threads()];
         self.for_each_quantized_block(values, &mut scratch, out, scales, |(), block| {
             self.kernels.run_rows(RowOperation::Quantize {
                 values: block.values,
@@ -85,22 +113,22 @@ impl Executor<'_> {
         });
     }
 
-    /// Activates rows and quantizes the result; `scratch` has a buffer for each thread.
+    /// Activates rows and quantizes the result.
     pub(crate) fn activate(
         &self,
         values: Matrix<'_, f32>,
         activation: Activation,
         balance: Option<&[f32]>,
-        scratch: &mut [Buffer<f32>],
+        threads: &mut [ThreadScratch],
         out: MatrixMut<'_, u8>,
         scales: &mut [RowScale],
     ) {
-        self.for_each_quantized_block(values, scratch, out, scales, |scratch, block| {
+        self.for_each_quantized_block(values, threads, out, scales, |scratch, block| {
             self.kernels.run_rows(RowOperation::Activate {
                 values: block.values,
                 activation,
                 balance,
-                scratch: scratch.first(values.columns()),
+                scratch: scratch.activated.first(values.columns()),
                 out: block.out,
                 scales: block.scales,
             });
@@ -116,9 +144,9 @@ impl Executor<'_> {
         scales: &mut [RowScale],
         step: impl Fn(&mut S, QuantizedBlock<'_>) + Sync,
     ) {
-        let height = self.rows_per_task(values.rows());
+        let height = rows_per_task(values.rows(), values.columns(), self.threads());
         let parts = (RowBlocks::new(out, height), Chunks::new(scales, height));
-        self.workers.run(
+        self.run(
             values.rows().div_ceil(height),
             scratch,
             parts,
@@ -133,11 +161,26 @@ impl Executor<'_> {
             },
         );
     }
+}
 
-    fn rows_per_task(&self, rows: usize) -> usize {
-        match self.workers.threads() {
-            1 => rows.max(1),
-            _ => ROWS_PER_TASK,
-        }
+/// Rows of one task: as many as each thread gets.
+fn rows_per_task(rows: usize, columns: usize, threads: usize) -> usize {
+    if rows * columns < FEW {
+        return rows.max(1);
+    }
+    rows.div_ceil(threads)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_values_stay_on_one_thread() {
+        assert_eq!(rows_per_task(128, 384, 1), 128);
+        assert_eq!(rows_per_task(128, 384, 2), 64);
+        assert_eq!(rows_per_task(3, 1 << 14, 2), 2);
+        assert_eq!(rows_per_task(16, 384, 2), 16);
+        assert_eq!(rows_per_task(0, 384, 2), 1);
     }
 }

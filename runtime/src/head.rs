@@ -5,7 +5,7 @@ use crate::format::{Problem, padded};
 use crate::kernels::Kernels;
 use crate::kernels::matrix::{Matrix, MatrixMut, PanelsMut};
 use crate::kernels::rows::RowOperation;
-use crate::linear;
+use crate::linear::{self, QuantizedRows};
 use crate::model::Model;
 use crate::workspace::Workspace;
 
@@ -16,31 +16,35 @@ pub(crate) fn compute_logits(executor: Executor<'_>, model: &Model, workspace: &
     let scales = &mut workspace.scales;
     let rows = scales.len();
     let quantized = workspace.quantized.first(rows * hidden);
-    let wide = workspace.wide.first(rows * hidden);
+    let pooled = workspace.pooled.first(rows * hidden);
     linear::multiply(
         executor,
         model.head_dense(),
-        Matrix::new(quantized, hidden),
-        scales,
-        PanelsMut::new(MatrixMut::new(wide, hidden)),
+        QuantizedRows {
+            values: Matrix::new(quantized, hidden),
+            scales,
+        },
+        model.classifier().values,
+        PanelsMut::new(MatrixMut::new(pooled, hidden)),
     );
     executor.activate(
-        Matrix::new(wide, hidden),
+        Matrix::new(pooled, hidden),
         model.head_activation(),
         None,
-        &mut workspace.activated,
+        &mut workspace.threads,
         MatrixMut::new(quantized, hidden),
         scales,
     );
+    let logits = workspace.logits.first(rows * labels);
     linear::multiply(
         executor,
         model.classifier(),
-        Matrix::new(quantized, hidden),
-        scales,
-        PanelsMut::new(MatrixMut::new(
-            workspace.logits.first(rows * labels),
-            labels,
-        )),
+        QuantizedRows {
+            values: Matrix::new(quantized, hidden),
+            scales,
+        },
+        &[],
+        PanelsMut::new(MatrixMut::new(logits, labels)),
     );
 }
 

@@ -17,10 +17,12 @@ pub struct Measurement {
     pub bytes: u64,
 }
 
-/// The steps of a call so far.
+/// The steps of a call so far, or of one thread in a phase of it.
 #[derive(Debug)]
 pub(crate) struct Profile {
-    pub(crate) measurements: Vec<Measurement>,
+    measurements: Vec<Measurement>,
+    /// Of the steps that end from now on.
+    pub(crate) layer: Option<usize>,
     /// The end of the last step.
     last: Instant,
 }
@@ -30,27 +32,63 @@ impl Profile {
     pub(crate) fn start() -> Self {
         Self {
             measurements: Vec::new(),
+            layer: None,
             last: Instant::now(),
         }
+    }
+
+    /// Begins a step that does not follow another one.
+    pub(crate) fn begin_step(&mut self) {
+        self.last = Instant::now();
     }
 
     /// Ends a step and begins the next.
     pub(crate) fn end_step(
         &mut self,
         operation: &'static str,
-        layer: Option<usize>,
         multiplications: usize,
         bytes: usize,
     ) {
         let now = Instant::now();
         self.measurements.push(Measurement {
             operation,
-            layer,
+            layer: self.layer,
             time: now - self.last,
             multiplications: multiplications as u64,
             bytes: bytes as u64,
         });
         // What the bookkeeping takes belongs to no step.
         self.last = Instant::now();
+    }
+
+    /// Ends a phase that several threads worked on at once: its time is divided among their
+    /// steps by the time that each took.
+    pub(crate) fn end_phase<'a>(&mut self, threads: impl Iterator<Item = &'a mut Self>) {
+        let phase = self.last.elapsed();
+        let mut steps: Vec<Measurement> = Vec::new();
+        for step in threads.flat_map(|thread| thread.measurements.drain(..)) {
+            match steps.iter_mut().find(|s| s.operation == step.operation) {
+                Some(same) => {
+                    same.time += step.time;
+                    same.multiplications += step.multiplications;
+                    same.bytes += step.bytes;
+                }
+                None => steps.push(step),
+            }
+        }
+        let total: Duration = steps.iter().map(|step| step.time).sum();
+        let share = phase.as_secs_f64() / total.as_secs_f64().max(1e-9);
+        self.measurements
+            .extend(steps.into_iter().map(|step| Measurement {
+                time: step.time.mul_f64(share),
+                layer: self.layer,
+                ..step
+            }));
+        self.last = Instant::now();
+    }
+
+    /// All steps, in order.
+    pub(crate) fn into_measurements(self) -> Vec<Measurement> {
+        self.measurements
     }
 }

@@ -1,11 +1,20 @@
-//! Threads that claim the tasks of a job from one counter.
+//! Threads that claim the tasks of a job.
 //!
 //! A job is divided into numbered tasks, each with its own part of the output, so results do
 //! not depend on which thread runs what. The caller works too; with one thread there is no
 //! other. Between the steps of a text the workers spin for some microseconds, then sleep.
+//!
+//! Each thread begins with a range of tasks of its own, the same in jobs of the same size, since
+//! what it wrote in the last job lies in its cache; then it helps the others.
+//!
+//! A job costs little more than the passage of a cache line from core to core and back: the
+//! caller publishes it by one store, and who comes in announces himself by one addition. No lock
+//! is taken unless a thread sleeps.
 
+use std::any::Any;
+use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -22,32 +31,43 @@ pub(crate) struct Workers {
     /// Held while a job runs. Another caller then runs its own tasks alone, so that the number
     /// of busy threads stays what was asked for per caller.
     busy: Mutex<()>,
+    /// The next task of each thread's range. Used by whoever holds `busy`.
+    next: Vec<Apart<AtomicUsize>>,
 }
 
 /// A job as the threads see it: a function of the thread's number.
-#[derive(Clone, Copy)]
-struct Job(*const (dyn Fn(usize) + Sync));
+type Job = &'static (dyn Fn(usize) + Sync);
 
-// SAFETY: the function is `Sync`, and `Workers::broadcast` keeps it alive until every thread
-// has returned from it.
-unsafe impl Send for Job {}
+/// Alone on its cache lines (two: the hardware fetches them in pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Apart<T>(T);
 
 struct Shared {
-    /// Counts the jobs; changes when there is a new one.
-    generation: AtomicU64,
-    /// Threads of the pool that are in the current job.
-    inside: AtomicUsize,
-    state: Mutex<State>,
+    /// Odd while a job is open to those who come in; changes when one opens or closes.
+    generation: Apart<AtomicU64>,
+    /// Threads of the pool that are in the job, or find out that it is closed.
+    inside: Apart<AtomicUsize>,
+    /// Written while no job is open and nobody is inside; read by those inside an open one.
+    job: UnsafeCell<Option<Job>>,
+    /// Threads that sleep, or are about to.
+    asleep: AtomicUsize,
+    end: AtomicBool,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    /// Held between the last look at `generation` and the sleep, and to wake.
+    sleep: Mutex<()>,
     /// Signalled when there is a new job, or the end.
     wake: Condvar,
 }
 
-struct State {
-    /// There is one while threads may still come in.
-    job: Option<Job>,
-    panic: Option<Box<dyn std::any::Any + Send>>,
-    end: bool,
-}
+// SAFETY: `job` is the only member that is not `Sync` or `Send`. It is written by `broadcast`
+// alone, under `busy`, while `generation` is even and `inside` was seen to be 0 after that; it is
+// read by `serve` after entering `inside` and then seeing the same odd generation. Both sides
+// write before they read, in sequentially consistent order, so one of them sees the other. The
+// function that it points to is `Sync`.
+unsafe impl Sync for Shared {}
+// SAFETY: as above.
+unsafe impl Send for Shared {}
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -55,50 +75,97 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn new() -> Self {
+        Self {
+            generation: Apart::default(),
+            inside: Apart::default(),
+            job: UnsafeCell::new(None),
+            asleep: AtomicUsize::new(0),
+            end: AtomicBool::new(false),
+            panic: Mutex::new(None),
+            sleep: Mutex::new(()),
+            wake: Condvar::new(),
+        }
     }
 
     /// What a thread of the pool does, for its life.
     fn serve(&self, thread: usize) {
         let mut seen = 0;
         loop {
-            let mut spins = 0;
-            while self.generation.load(Ordering::Acquire) == seen && spins < SPINS {
-                std::hint::spin_loop();
-                spins += 1;
+            let open = self.wait_for_job(seen);
+            if self.end.load(Ordering::Acquire) {
+                return;
             }
-            let job = {
-                let mut state = self.lock();
-                while self.generation.load(Ordering::Acquire) == seen {
-                    state = self
-                        .wake
-                        .wait(state)
-                        .unwrap_or_else(PoisonError::into_inner);
+            seen = open;
+            self.inside.0.fetch_add(1, Ordering::SeqCst);
+            // A thread that comes late finds the job closed.
+            if self.generation.0.load(Ordering::SeqCst) == open {
+                // SAFETY: the job is open and this thread inside, so `broadcast` neither writes
+                // `job` nor returns, and the function lives, until `inside` is 0 again.
+                let job = unsafe { *self.job.get() };
+                if let Some(job) = job
+                    && let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(thread)))
+                {
+                    *lock(&self.panic) = Some(panic);
                 }
-                if state.end {
-                    return;
-                }
-                seen = self.generation.load(Ordering::Acquire);
-                // A thread that comes late finds no job.
-                let Some(job) = state.job else { continue };
-                self.inside.fetch_add(1, Ordering::Relaxed);
-                job
-            };
-            // SAFETY: `broadcast` returns, and the function dies, only after it has withdrawn
-            // the job and `inside` is 0; both are under the lock in which this thread came in.
-            let function = unsafe { &*job.0 };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| function(thread))) {
-                self.lock().panic = Some(panic);
             }
-            self.inside.fetch_sub(1, Ordering::Release);
+            self.inside.0.fetch_sub(1, Ordering::Release);
         }
     }
 
-    fn announce(&self) {
-        self.generation.fetch_add(1, Ordering::Release);
-        self.wake.notify_all();
+    /// The generation of an open job other than the last one seen, or any at the end.
+    fn wait_for_job(&self, seen: u64) -> u64 {
+        let is_new = |generation: u64| generation != seen && generation % 2 == 1;
+        for _ in 0..SPINS {
+            let generation = self.generation.0.load(Ordering::Acquire);
+            if is_new(generation) {
+                return generation;
+            }
+            std::hint::spin_loop();
+        }
+        self.asleep.fetch_add(1, Ordering::SeqCst);
+        let mut guard = lock(&self.sleep);
+        let generation = loop {
+            let generation = self.generation.0.load(Ordering::SeqCst);
+            if is_new(generation) || self.end.load(Ordering::SeqCst) {
+                break generation;
+            }
+            guard = self
+                .wake
+                .wait(guard)
+                .unwrap_or_else(PoisonError::into_inner);
+        };
+        drop(guard);
+        self.asleep.fetch_sub(1, Ordering::SeqCst);
+        generation
+    }
+
+    /// Wakes those who sleep, after a change that they wait for.
+    fn wake_sleepers(&self) {
+        if self.asleep.load(Ordering::SeqCst) > 0 {
+            // Whoever counts as asleep has the lock until it waits, or looks again.
+            drop(lock(&self.sleep));
+            self.wake.notify_all();
+        }
+    }
+}
+
+/// Runs tasks `0..tasks` on the calling thread.
+pub(crate) fn run_alone<P: Parts, S>(
+    tasks: usize,
+    scratch: &mut S,
+    output: &P,
+    task: &impl Fn(usize, &mut S, P::Part),
+) {
+    for number in 0..tasks {
+        // SAFETY: the loop gives each number once.
+        let part = unsafe { output.part(number) };
+        task(number, scratch, part);
     }
 }
 
@@ -108,21 +175,13 @@ impl Workers {
     /// # Errors
     /// If the operating system refuses a thread.
     pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            generation: AtomicU64::new(0),
-            inside: AtomicUsize::new(0),
-            state: Mutex::new(State {
-                job: None,
-                panic: None,
-                end: false,
-            }),
-            wake: Condvar::new(),
-        });
         let mut workers = Self {
-            shared,
+            shared: Arc::new(Shared::new()),
             threads: Vec::new(),
             busy: Mutex::new(()),
+            next: Vec::new(),
         };
+        workers.next.resize_with(threads, Apart::default);
         for thread in 1..threads {
             let shared = Arc::clone(&workers.shared);
             let builder = std::thread::Builder::new().name(format!("filbert-{thread}"));
@@ -150,54 +209,57 @@ impl Workers {
         output: P,
         task: impl Fn(usize, &mut S, P::Part) + Sync,
     ) {
-        assert!(scratch.len() >= self.threads());
-        let scratch = Scratch(scratch.as_mut_ptr());
-        let next = AtomicUsize::new(0);
-        let work = |thread: usize| {
-            // SAFETY: `thread` is below `threads()`, hence in the slice, and each thread of a
-            // job has a number of its own.
-            let scratch = unsafe { &mut *scratch.of(thread) };
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= tasks {
-                    return;
-                }
-                // SAFETY: the counter gives each number once.
-                let part = unsafe { output.part(number) };
-                task(number, scratch, part);
-            }
-        };
+        let threads = self.threads();
+        assert!(scratch.len() >= threads);
         if tasks > 1
-            && !self.threads.is_empty()
+            && threads > 1
             && let Ok(_guard) = self.busy.try_lock()
         {
-            return self.broadcast(&work);
+            let scratch = Scratch(scratch.as_mut_ptr());
+            let end_of = |range: usize| (range + 1) * tasks / threads;
+            for (range, next) in self.next.iter().enumerate() {
+                next.0.store(range * tasks / threads, Ordering::Relaxed);
+            }
+            return self.broadcast(&|thread| {
+                // SAFETY: `thread` is below `threads()`, hence in the slice, and each thread of a
+                // job has a number of its own.
+                let scratch = unsafe { &mut *scratch.of(thread) };
+                for range in (thread..threads).chain(0..thread) {
+                    loop {
+                        let number = self.next[range].0.fetch_add(1, Ordering::Relaxed);
+                        if number >= end_of(range) {
+                            break;
+                        }
+                        // SAFETY: ranges are disjoint, and their counters give each number once.
+                        let part = unsafe { output.part(number) };
+                        task(number, scratch, part);
+                    }
+                }
+            });
         }
-        work(0);
+        run_alone(tasks, &mut scratch[0], &output, &task);
     }
 
     /// Calls `function` on this thread, and on those of the pool that come before it is done:
-    /// a thread that the system has not woken in time is not waited for.
+    /// a thread that the system has not woken in time is not waited for. Under `busy`.
     fn broadcast(&self, function: &(dyn Fn(usize) + Sync)) {
         let shared = &self.shared;
-        {
-            let mut state = shared.lock();
-            // SAFETY: only the lifetime changes, and no thread uses the function after this
-            // call: it withdraws the job and waits below for those inside, whatever happens.
-            let function = unsafe {
-                std::mem::transmute::<
-                    *const (dyn Fn(usize) + Sync),
-                    *const (dyn Fn(usize) + Sync + 'static),
-                >(function)
-            };
-            state.job = Some(Job(function));
-            state.panic = None;
-            shared.announce();
-        }
+        // SAFETY: only the lifetime changes, and no thread uses the function after this call: it
+        // closes the job and waits below for those inside, whatever happens.
+        let job = unsafe {
+            std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(
+                function,
+            )
+        };
+        // SAFETY: no job is open: the last call closed its own, and then saw nobody inside.
+        // Whoever has come in since looks at `generation` first.
+        unsafe { *shared.job.get() = Some(job) };
+        shared.generation.0.fetch_add(1, Ordering::SeqCst);
+        shared.wake_sleepers();
         let own = catch_unwind(AssertUnwindSafe(|| function(0)));
-        shared.lock().job = None;
+        shared.generation.0.fetch_add(1, Ordering::SeqCst);
         let mut spins = 0;
-        while shared.inside.load(Ordering::Acquire) > 0 {
+        while shared.inside.0.load(Ordering::SeqCst) > 0 {
             spins += 1;
             if spins < SPINS {
                 std::hint::spin_loop();
@@ -205,7 +267,8 @@ impl Workers {
                 std::thread::yield_now();
             }
         }
-        let other = shared.lock().panic.take();
+        fence(Ordering::Acquire);
+        let other = lock(&shared.panic).take();
         if let Some(panic) = own.err().or(other) {
             resume_unwind(panic);
         }
@@ -214,11 +277,10 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        {
-            let mut state = self.shared.lock();
-            state.end = true;
-            self.shared.announce();
-        }
+        self.shared.end.store(true, Ordering::SeqCst);
+        // To those who spin, the end looks like one more job.
+        self.shared.generation.0.fetch_or(1, Ordering::SeqCst);
+        self.shared.wake_sleepers();
         for thread in self.threads.drain(..) {
             // A thread of the pool catches the panics of its jobs.
             let _ = thread.join();

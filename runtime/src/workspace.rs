@@ -53,28 +53,65 @@ pub(crate) struct Workspace {
     pub(crate) units: Vec<usize>,
     /// The residual stream, `[tokens, hidden]`.
     pub(crate) hidden: Buffer<f32>,
-    /// What is to be added to the residual stream, `[tokens, hidden]`, and before that the
-    /// attention's context, `[tokens, heads]`.
-    pub(crate) update: Buffer<f32>,
-    /// The widest activations: `[tokens, 3 heads]` or `[tokens, intermediate]`.
-    pub(crate) wide: Buffer<f32>,
-    /// The queries of the last layer, `[texts, heads]`.
-    pub(crate) queries: Buffer<f32>,
-    /// The quantized input of the next product.
+    /// The residual stream as the next product reads it.
     pub(crate) quantized: Buffer<u8>,
     /// A scale for each quantized row.
     pub(crate) scales: Vec<RowScale>,
+    /// The attention's context, `[tokens, heads]`.
+    pub(crate) context: Buffer<f32>,
     /// The rows of `quantized` that begin a text.
     pub(crate) gathered: Buffer<u8>,
     pub(crate) gathered_scales: Vec<RowScale>,
+    /// What the head's dense layer makes of each text, `[texts, hidden]`.
+    pub(crate) pooled: Buffer<f32>,
+    /// `[texts, labels]`, padded.
+    pub(crate) logits: Buffer<f32>,
     /// One for each thread.
-    pub(crate) attention: Vec<AttentionScratch>,
-    /// One row for each thread, `[intermediate]`.
-    pub(crate) activated: Vec<Buffer<f32>>,
+    pub(crate) threads: Vec<ThreadScratch>,
     /// Set while the inputs of products are observed.
     pub(crate) observed: Option<ObservedInputs>,
     /// Set while the steps are timed.
     pub(crate) profile: Option<Profile>,
-    /// `[texts, labels]`, padded.
-    pub(crate) logits: Buffer<f32>,
+}
+
+impl Workspace {
+    /// For as many threads.
+    pub(crate) fn new(threads: usize) -> Self {
+        let mut workspace = Self::default();
+        workspace.threads.resize_with(threads, Default::default);
+        workspace
+    }
+
+    /// Ends a phase that the threads worked on at once.
+    pub(crate) fn end_phase(&mut self) {
+        if let Some(profile) = &mut self.profile {
+            let threads = self.threads.iter_mut();
+            profile.end_phase(threads.filter_map(|thread| thread.profile.as_mut()));
+        }
+    }
+}
+
+/// The buffers of one thread.
+#[derive(Default)]
+pub(crate) struct ThreadScratch {
+    /// Queries, keys and values of some heads: `[heads, tokens, head]` of each.
+    pub(crate) projections: Buffer<f32>,
+    pub(crate) attention: AttentionScratch,
+    pub(crate) layer: LayerScratch,
+    /// One row, `[intermediate]`.
+    pub(crate) activated: Buffer<f32>,
+    /// Set while the steps are timed.
+    pub(crate) profile: Option<Profile>,
+}
+
+/// The buffers of some rows, from their context to the next layer.
+#[derive(Default)]
+pub(crate) struct LayerScratch {
+    /// The input of the next product, and its scales.
+    pub(crate) quantized: Buffer<u8>,
+    pub(crate) scales: Vec<RowScale>,
+    /// The residual stream between attention and feed-forward, `[rows, hidden]`.
+    pub(crate) hidden: Buffer<f32>,
+    /// `[rows, intermediate]`.
+    pub(crate) intermediate: Buffer<f32>,
 }

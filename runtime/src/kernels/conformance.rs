@@ -123,6 +123,7 @@ fn multiply(
             weights: &weights.weights,
             columns: &weights.columns,
             blocks: weights.shape.blocks(),
+            upcoming: &[],
         },
         PanelsMut::new(MatrixMut::new(&mut out, width)),
     );

@@ -127,6 +127,23 @@ impl<'a, T> MatrixMut<'a, T> {
         self.columns
     }
 
+    /// The whole matrix, to read.
+    ///
+    /// # Panics
+    /// If its rows are parts of wider ones: what lies between them may belong to others.
+    pub(crate) fn as_matrix(&self) -> Matrix<'_, T> {
+        assert!(self.columns == self.stride || self.rows <= 1);
+        let length = self.rows * self.columns;
+        Matrix {
+            // SAFETY: the rows lie side by side in the slice that `new` was given, they are this
+            // matrix's alone (`disjoint_part`), and it is borrowed.
+            values: unsafe { std::slice::from_raw_parts(self.first, length) },
+            rows: self.rows,
+            columns: self.columns,
+            stride: self.columns,
+        }
+    }
+
     pub(crate) fn row_mut(&mut self, row: usize) -> &mut [T] {
         assert!(row < self.rows);
         // SAFETY: `row` is in range, so these `columns` values lie inside the slice that `new`
@@ -190,18 +207,33 @@ impl<'a> PanelsMut<'a> {
         self.panels
     }
 
-    /// Some panels that may be written beside others.
+    /// Some rows of some panels that may be written beside others.
     ///
     /// # Safety
-    /// No other live part shares a panel with it.
-    unsafe fn disjoint_part(&self, panels: Range<usize>) -> Self {
+    /// No other live part shares a value with it.
+    unsafe fn disjoint_part(&self, rows: Range<usize>, panels: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.matrix.rows);
         assert!(panels.start <= panels.end && panels.end <= self.panels);
         Self {
-            matrix: MatrixMut { ..self.matrix },
+            matrix: MatrixMut {
+                // `wrapping_add`: a part without rows may begin past the end, and is never read.
+                first: self
+                    .matrix
+                    .first
+                    .wrapping_add(rows.start * self.matrix.stride),
+                rows: rows.len(),
+                ..self.matrix
+            },
             start: self.start + panels.start,
             panels: panels.len(),
             ..*self
         }
+    }
+
+    /// Some rows of some panels.
+    pub(crate) fn part_mut(&mut self, rows: Range<usize>, panels: Range<usize>) -> PanelsMut<'_> {
+        // SAFETY: the part borrows `self`, so no other part can be made while it lives.
+        unsafe { self.disjoint_part(rows, panels) }
     }
 
     /// Each of `P` panels from `first` on.
@@ -350,48 +382,9 @@ unsafe impl<'a> Parts for PanelRuns<'a> {
         let first = (number * self.length).min(self.panels.panels);
         let panels = first..(first + self.length).min(self.panels.panels);
         // SAFETY: by the caller's promise no other part holds this number, hence these values.
-        unsafe { self.panels.disjoint_part(panels) }
-    }
-}
-
-/// A matrix in bands of rows of differing heights, each band in blocks of columns; numbered
-/// along the columns first.
-pub(crate) struct Bands<'a, T> {
-    matrix: MatrixMut<'a, T>,
-    /// Where each band begins, and where the last one ends.
-    boundaries: &'a [usize],
-    columns: usize,
-}
-
-impl<'a, T> Bands<'a, T> {
-    /// # Panics
-    /// If the boundaries are not in ascending order.
-    pub(crate) fn new(matrix: MatrixMut<'a, T>, boundaries: &'a [usize], columns: usize) -> Self {
-        assert!(boundaries.is_sorted());
-        Self {
-            matrix,
-            boundaries,
-            columns,
-        }
-    }
-}
-
-// SAFETY: only `part` reaches the values, in disjoint bands and blocks.
-unsafe impl<T: Send> Sync for Bands<'_, T> {}
-
-// SAFETY: ascending boundaries make bands of different numbers disjoint, and blocks of one band
-// differ in their columns.
-unsafe impl<'a, T: Send + 'a> Parts for Bands<'a, T> {
-    type Part = MatrixMut<'a, T>;
-
-    unsafe fn part(&self, number: usize) -> MatrixMut<'a, T> {
-        let across = self.matrix.columns / self.columns;
-        let (band, column) = (number / across, (number % across) * self.columns);
-        let rows = self.boundaries[band]..self.boundaries[band + 1];
-        // SAFETY: by the caller's promise no other part holds this number, hence these values.
         unsafe {
-            self.matrix
-                .disjoint_part(rows, column..column + self.columns)
+            self.panels
+                .disjoint_part(0..self.panels.matrix.rows, panels)
         }
     }
 }

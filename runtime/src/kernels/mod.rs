@@ -82,6 +82,8 @@ pub(crate) struct Product<'a> {
     pub(crate) columns: &'a [Columns],
     /// Blocks of 4 inputs.
     pub(crate) blocks: usize,
+    /// Weights that will be read next, to be fetched meanwhile; may be none.
+    pub(crate) upcoming: &'a [i8],
 }
 
 /// The kernels for one kind of CPU.

@@ -68,12 +68,15 @@ impl Prefetch {
     /// Blocks of inputs in one step.
     const STEPS: usize = 4;
 
-    /// For the `width` panels from `panel` on, as far as there are any, over `tiles` tiles.
+    /// For the `width` panels from `panel` on, or what comes after the last, over `tiles` tiles.
     fn new(product: &Product<'_>, panel: usize, width: usize, tiles: usize) -> Self {
         let panel_bytes = product.blocks * BLOCK * PANEL;
         let start = (panel * panel_bytes).min(product.weights.len());
-        let end = ((panel + width) * panel_bytes).min(product.weights.len());
-        let range = product.weights[start..end].as_ptr_range();
+        let rest = match &product.weights[start..] {
+            [] => product.upcoming,
+            rest => rest,
+        };
+        let range = rest[..rest.len().min(width * panel_bytes)].as_ptr_range();
         Self {
             next: range.start.cast(),
             end: range.end.cast(),
