@@ -178,13 +178,10 @@ unsafe fn multiply_tile<D: DotProduct, const M: usize, const P: usize>(
         }
         for m in 0..M {
             for p in 0..P {
-                avx2::finish(
-                    sums[m][p],
-                    product,
-                    panel + p,
-                    row + m,
-                    out[p].row_mut(row + m),
-                );
+                for half in 0..2 {
+                    let to = out[p].row_mut(row + m);
+                    avx2::finish(sums[m][p][half], product, panel + p, half, row + m, to);
+                }
             }
         }
     }
