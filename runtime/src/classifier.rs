@@ -197,6 +197,9 @@ const TOKENS_PER_RUN: usize = 256;
 /// Tokens of a thread below which a batch is not divided by texts: too few rows for the tiles.
 const FEW_TOKENS: usize = 24;
 
+/// Multiplications of a layer below which a text stays on one thread: some fifty microseconds.
+const FEW: usize = 10_000_000;
+
 /// Threads that a pool may have: a bound on what a wrong option can ask for.
 const MAX_THREADS: usize = 1024;
 
@@ -433,12 +436,16 @@ impl Classifier {
         Ok(())
     }
 
-    /// From the tokens in the workspace to the logits in it.
+    /// From the tokens in the workspace to the logits in it. Few tokens of a small model stay on
+    /// one thread, since waiting for another would take longer.
     fn run(&self, executor: Executor<'_>, workspace: &mut Workspace) {
+        let tokens = workspace.encoding.ids.len();
+        let executor = match tokens * self.model.shape().layer_multiplications() < FEW {
+            true => Executor::alone(self.kernels),
+            false => executor,
+        };
         workspace.scales.clear();
-        workspace
-            .scales
-            .resize(workspace.encoding.ids.len(), Default::default());
+        workspace.scales.resize(tokens, Default::default());
         embedding::embed(executor, &self.model, workspace);
         if let Some(profile) = &mut workspace.profile {
             // Bytes and words of the tables, floats and bytes of the rows.

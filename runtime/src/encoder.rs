@@ -21,9 +21,13 @@ use crate::observation::ObservedLayer;
 use crate::profile::Profile;
 use crate::workspace::{LayerScratch, ThreadScratch, Workspace};
 
-/// Rows of a thread from which on it is worth to read all weights for them. With fewer, the
-/// threads divide the weights instead.
-const ROWS_PER_THREAD: usize = 24;
+/// Rows of a thread from which on it reads all weights for them. With fewer, the threads divide
+/// the weights instead: each row then passes from core to core at every step. Measured: a few
+/// rows are worth weights that stay in the caches, and more those that come from memory.
+const ROWS_PER_THREAD: [usize; 2] = [4, 12];
+
+/// Bytes of weights in the second phase that stay in the caches.
+const CACHED_WEIGHTS: usize = 2 << 20;
 
 /// Rows of a task at most: more do not make the products faster, and need a larger workspace.
 const MOST_ROWS: usize = 128;
@@ -132,12 +136,26 @@ enum Division {
     Columns,
 }
 
-fn divide(rows: usize, threads: usize) -> Division {
-    if threads > 1 && rows < ROWS_PER_THREAD * threads {
+fn divide(rows: usize, weights: usize, threads: usize) -> Division {
+    let least = ROWS_PER_THREAD[usize::from(weights > CACHED_WEIGHTS)];
+    if threads > 1 && rows < least * threads {
         return Division::Columns;
     }
     let tasks = rows.div_ceil(threads * MOST_ROWS).max(1) * threads;
     Division::Rows(rows.div_ceil(tasks).max(1))
+}
+
+/// Bytes of a layer's weights that the second phase reads.
+fn second_phase_weights(shape: &Shape) -> usize {
+    let products = [
+        shape.attention_output(),
+        shape.feed_forward_in(),
+        shape.feed_forward_out(),
+    ];
+    products
+        .map(|product| product.panels() * product.panel_bytes())
+        .iter()
+        .sum()
 }
 
 /// From `context` to the next layer's input; there are as many rows as scales.
@@ -152,7 +170,7 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
     // What is observed is observed in one piece.
     let division = match workspace.observed {
         Some(_) => Division::Columns,
-        None => divide(rows, executor.threads()),
+        None => divide(rows, second_phase_weights(shape), executor.threads()),
     };
     match division {
         Division::Columns => {
@@ -415,14 +433,18 @@ mod tests {
 
     #[test]
     fn every_thread_has_rows_or_columns() {
-        assert_eq!(divide(384, 1), Division::Rows(128));
-        assert_eq!(divide(130, 1), Division::Rows(65));
-        assert_eq!(divide(1, 1), Division::Rows(1));
-        assert_eq!(divide(0, 1), Division::Rows(1));
-        assert_eq!(divide(1, 2), Division::Columns);
-        assert_eq!(divide(47, 2), Division::Columns);
-        assert_eq!(divide(48, 2), Division::Rows(24));
-        assert_eq!(divide(384, 2), Division::Rows(96));
-        assert_eq!(divide(128, 8), Division::Columns);
+        let (small, large) = (1 << 20, 5 << 20);
+        for weights in [small, large] {
+            assert_eq!(divide(384, weights, 1), Division::Rows(128));
+            assert_eq!(divide(130, weights, 1), Division::Rows(65));
+            assert_eq!(divide(1, weights, 1), Division::Rows(1));
+            assert_eq!(divide(0, weights, 1), Division::Rows(1));
+            assert_eq!(divide(1, weights, 2), Division::Columns);
+            assert_eq!(divide(384, weights, 2), Division::Rows(96));
+        }
+        assert_eq!(divide(8, small, 2), Division::Rows(4));
+        assert_eq!(divide(23, large, 2), Division::Columns);
+        assert_eq!(divide(24, large, 2), Division::Rows(12));
+        assert_eq!(divide(31, small, 8), Division::Columns);
     }
 }

@@ -365,6 +365,12 @@ impl Shape {
         self.heads as usize * self.head_stride()
     }
 
+    /// Multiplications of one layer's products for one token, attention not counted.
+    pub const fn layer_multiplications(&self) -> usize {
+        let hidden = self.hidden as usize;
+        hidden * (4 * self.attention_width() + 2 * self.intermediate as usize)
+    }
+
     /// The shape of each product, in the order in which a layer runs them.
     pub const fn query_key_value(&self) -> LinearShape {
         LinearShape {
