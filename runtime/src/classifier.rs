@@ -197,8 +197,8 @@ const TOKENS_PER_RUN: usize = 256;
 /// Tokens of a thread below which a batch is not divided by texts: too few rows for the tiles.
 const FEW_TOKENS: usize = 24;
 
-/// Multiplications of a layer below which a text stays on one thread: some fifty microseconds.
-const FEW: usize = 10_000_000;
+/// Multiplications of a layer below which texts stay on one thread: some ten microseconds.
+const FEW: usize = 2_000_000;
 
 /// Threads that a pool may have: a bound on what a wrong option can ask for.
 const MAX_THREADS: usize = 1024;
