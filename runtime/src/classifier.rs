@@ -493,7 +493,10 @@ impl Classifier {
             &mut workspace.encoding,
             &mut workspace.scratch,
         );
-        (workspace.encoding.ids, workspace.encoding.token_types)
+        let encoding = &workspace.encoding;
+        let tokens = (encoding.ids.clone(), encoding.token_types.clone());
+        self.return_workspace(workspace);
+        tokens
     }
 
     /// Classifies texts and returns what the inputs of every product were on the way.
