@@ -6,7 +6,7 @@
 //!
 //! Bytes are widened to 16 bits and multiplied by `vpmaddwd`: exact for any bytes, where
 //! `vpmaddubsw` would saturate, at the same number of instructions as its sign trick. Rows are
-//! widened before, for 32 columns at once; in the loop that would cost a third of its speed.
+//! widened before, for up to 128 columns at once; in the loop that would cost a third of its speed.
 
 use std::arch::x86_64::*;
 
@@ -39,11 +39,17 @@ fn multiply(product: Product<'_>, mut out: PanelsMut<'_>) {
     let mut widened = [[0; WIDENED + 32]; ROWS];
     let mut panel = 0;
     while panel < panels {
-        let width = (panels - panel).min(2);
+        let width = match panels - panel {
+            8.. => 8,
+            4.. => 4,
+            left => left.min(2),
+        };
         // SAFETY: `Kernels::multiply` checked the dimensions, the panels lie within them, and
         // this function runs only where AVX2 and FMA do.
         unsafe {
             match width {
+                8 => multiply_panels::<8>(&product, panel, &mut widened, &mut out),
+                4 => multiply_panels::<4>(&product, panel, &mut widened, &mut out),
                 2 => multiply_panels::<2>(&product, panel, &mut widened, &mut out),
                 _ => multiply_panels::<1>(&product, panel, &mut widened, &mut out),
             }
