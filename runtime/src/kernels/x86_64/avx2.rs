@@ -6,7 +6,7 @@
 //!
 //! Bytes are widened to 16 bits and multiplied by `vpmaddwd`: exact for any bytes, where
 //! `vpmaddubsw` would saturate, at the same number of instructions as its sign trick. Rows are
-//! widened before, for up to 128 columns at once; in the loop that would cost a third of its speed.
+//! widened before, for up to 128 columns at once; in the loop that costs a fifth of its speed.
 
 use std::arch::x86_64::*;
 

@@ -74,6 +74,8 @@ impl Prefetch {
         let start = (panel * panel_bytes).min(product.weights.len());
         let rest = match &product.weights[start..] {
             [] => product.upcoming,
+            // One or two rows use a weight as fast as it comes: there is no time to fetch others.
+            _ if product.rows.rows() <= 2 => &[],
             rest => rest,
         };
         let range = rest[..rest.len().min(width * panel_bytes)].as_ptr_range();
