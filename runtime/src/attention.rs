@@ -49,8 +49,8 @@ pub(crate) struct AttentionInput<'a> {
     pub(crate) upcoming: &'a [i8],
 }
 
-/// Heads of one task: as many as make a product as wide as a kernel's widest tile, unless that
-/// leaves a thread without work.
+/// Heads of one task: as many as make a product as wide as a kernel's widest tile, unless the
+/// threads would not have as many tasks each.
 fn heads_per_task(head_panels: usize, heads: usize, threads: usize) -> usize {
     let wide = (4 / head_panels).max(1);
     if heads.div_ceil(wide).is_multiple_of(threads) {
@@ -173,9 +173,11 @@ fn attend_heads(
                 &mut scratch.attention,
             );
         }
-        let width = heads.len() * head_size;
-        multiplications += 2 * query_rows.len() * key_rows.len() * width;
-        bytes += 8 * (query_rows.len() + key_rows.len()) * width;
+        if profile.is_some() {
+            let width = heads.len() * head_size;
+            multiplications += 2 * query_rows.len() * key_rows.len() * width;
+            bytes += 8 * (query_rows.len() + key_rows.len()) * width;
+        }
     }
     if let Some(profile) = profile {
         profile.end_step("attention", multiplications, bytes);

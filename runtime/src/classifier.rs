@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, ErrorCode};
 use crate::executor::Executor;
@@ -13,7 +12,7 @@ use crate::model::Model;
 use crate::observation::ObservedInputs;
 use crate::profile::{Measurement, Profile};
 use crate::workers::Workers;
-use crate::workspace::Workspace;
+use crate::workspace::{Pool, Workspace};
 use crate::{embedding, encoder, head};
 
 /// What to do with a text that has more tokens than the model takes.
@@ -176,8 +175,10 @@ pub struct Classifier {
     score_threshold: f32,
     /// The labels that may be returned, by index.
     returned: Vec<usize>,
-    /// Those that no call uses now.
-    workspaces: Mutex<Vec<Workspace>>,
+    /// For all threads together.
+    workspaces: Pool,
+    /// For one thread alone.
+    small_workspaces: Pool,
 }
 
 impl std::fmt::Debug for Classifier {
@@ -198,7 +199,7 @@ const TOKENS_PER_RUN: usize = 256;
 const FEW_TOKENS: usize = 24;
 
 /// Multiplications of a layer below which texts stay on one thread: some ten microseconds.
-const FEW: usize = 2_000_000;
+const FEW: u64 = 2_000_000;
 
 /// Threads that a pool may have: a bound on what a wrong option can ask for.
 const MAX_THREADS: usize = 1024;
@@ -263,7 +264,8 @@ impl Classifier {
             max_results: options.max_results,
             score_threshold: options.score_threshold,
             returned,
-            workspaces: Mutex::new(Vec::new()),
+            workspaces: Pool::new(options.threads),
+            small_workspaces: Pool::new(1),
             model,
         })
     }
@@ -310,37 +312,33 @@ impl Classifier {
     /// # Errors
     /// As for [`Classifier::classify`]; the first text that fails ends the batch.
     pub fn classify_batch(&self, inputs: &[Input<'_>]) -> Result<Vec<Classification<'_>>, Error> {
-        let mut results = Vec::with_capacity(inputs.len());
-        let threads = self.workers.threads();
-        let runs = match threads {
-            1 => Vec::new(),
-            _ => divide_batch(inputs, threads),
-        };
-        if runs.len() <= 1 {
-            let mut workspace = self.take_workspace();
+        let Some(runs) = divide_batch(inputs, self.workers.threads()) else {
+            let mut results = Vec::with_capacity(inputs.len());
+            let mut workspace = self.workspaces.take();
             let executor = self.executor();
             let outcome = self.classify_into(executor, inputs, 0, &mut workspace, &mut results);
-            self.return_workspace(workspace);
+            self.workspaces.put_back(workspace);
             return outcome.map(|()| results);
-        }
+        };
         // Each thread takes whole texts: then there is nothing to wait for between the steps.
         let mut outcomes: Vec<_> = runs.iter().map(|_| Ok(Vec::new())).collect();
         self.workers.run(
             runs.len(),
-            &mut vec![(); threads],
+            &mut vec![(); self.workers.threads()],
             Chunks::new(&mut outcomes, 1),
             |number, (), outcome| {
                 let run = runs[number].clone();
-                let mut workspace = self.take_workspace();
+                let mut workspace = self.small_workspaces.take();
                 let mut results = Vec::with_capacity(run.len());
                 let alone = Executor::alone(self.kernels);
                 let first = run.start;
                 let done =
                     self.classify_into(alone, &inputs[run], first, &mut workspace, &mut results);
                 outcome[0] = done.map(|()| results);
-                self.return_workspace(workspace);
+                self.small_workspaces.put_back(workspace);
             },
         );
+        let mut results = Vec::with_capacity(inputs.len());
         for outcome in outcomes {
             results.append(&mut outcome?);
         }
@@ -353,22 +351,6 @@ impl Classifier {
             kernels: self.kernels,
             workers: Some(&self.workers),
         }
-    }
-
-    fn return_workspace(&self, workspace: Workspace) {
-        self.workspaces
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(workspace);
-    }
-
-    fn take_workspace(&self) -> Workspace {
-        let free = self
-            .workspaces
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
-        free.unwrap_or_else(|| Workspace::new(self.workers.threads()))
     }
 
     /// Classifies texts in runs of some tokens; `first` is the number of the first one.
@@ -440,7 +422,7 @@ impl Classifier {
     /// one thread, since waiting for another would take longer.
     fn run(&self, executor: Executor<'_>, workspace: &mut Workspace) {
         let tokens = workspace.encoding.ids.len();
-        let executor = match tokens * self.model.shape().layer_multiplications() < FEW {
+        let executor = match tokens as u64 * self.model.shape().layer_multiplications() < FEW {
             true => Executor::alone(self.kernels),
             false => executor,
         };
@@ -483,7 +465,7 @@ impl Classifier {
 
     /// The token ids and token types of a text or pair as the model sees it.
     pub fn tokenize(&self, input: Input<'_>) -> (Vec<u32>, Vec<u8>) {
-        let mut workspace = self.take_workspace();
+        let mut workspace = self.workspaces.take();
         workspace.encoding.ids.clear();
         workspace.encoding.token_types.clear();
         self.model.tokenizer().encode(
@@ -495,7 +477,7 @@ impl Classifier {
         );
         let encoding = &workspace.encoding;
         let tokens = (encoding.ids.clone(), encoding.token_types.clone());
-        self.return_workspace(workspace);
+        self.workspaces.put_back(workspace);
         tokens
     }
 
@@ -505,7 +487,7 @@ impl Classifier {
     /// As for [`Classifier::classify`].
     #[doc(hidden)]
     pub fn observe(&self, inputs: &[Input<'_>]) -> Result<ObservedInputs, Error> {
-        let mut workspace = self.take_workspace();
+        let mut workspace = self.workspaces.take();
         let layers = self.model.shape().layers as usize;
         workspace.observed = Some(ObservedInputs::new(layers));
         let alone = Executor::alone(self.kernels);
@@ -519,7 +501,7 @@ impl Classifier {
     /// As for [`Classifier::classify`].
     #[doc(hidden)]
     pub fn profile(&self, inputs: &[Input<'_>]) -> Result<Vec<Measurement>, Error> {
-        let mut workspace = self.take_workspace();
+        let mut workspace = self.workspaces.take();
         workspace.profile = Some(Profile::start());
         for thread in &mut workspace.threads {
             thread.profile = Some(Profile::start());
@@ -530,7 +512,7 @@ impl Classifier {
             thread.profile = None;
         }
         let profile = workspace.profile.take();
-        self.return_workspace(workspace);
+        self.workspaces.put_back(workspace);
         outcome.map(|()| profile.map_or_else(Vec::new, Profile::into_measurements))
     }
 
@@ -573,20 +555,27 @@ impl Classifier {
     }
 }
 
-/// Divides a batch into runs of texts, as many for each thread and of about as many tokens. One
-/// run, if the texts are too few for that.
-fn divide_batch(inputs: &[Input<'_>], threads: usize) -> Vec<Range<usize>> {
+/// Divides a batch into runs of texts of about as many tokens, as many runs for each thread.
+/// None, if the texts are too few or too uneven for that.
+fn divide_batch(inputs: &[Input<'_>], threads: usize) -> Option<Vec<Range<usize>>> {
     // Four bytes make a token, roughly, and a text has two of its own.
     let tokens = |input: &Input<'_>| {
         let bytes = input.first.len() + input.second.map_or(0, str::len);
         2 + bytes / 4
     };
+    if threads == 1 || inputs.len() < threads {
+        return None;
+    }
     let total: usize = inputs.iter().map(tokens).sum();
-    if inputs.len() < threads || total < threads * FEW_TOKENS {
-        return std::iter::once(0..inputs.len()).collect();
+    if total < threads * FEW_TOKENS {
+        return None;
     }
     let count = total.div_ceil(threads * TOKENS_PER_RUN) * threads;
     let target = total.div_ceil(count);
+    // A run ends with the text that fills it, so only a long text makes a heavy run.
+    if inputs.iter().any(|input| tokens(input) > target) && count == threads {
+        return None;
+    }
     let (mut runs, mut start, mut sum) = (Vec::with_capacity(count), 0, 0);
     for (end, input) in (1..).zip(inputs) {
         sum += tokens(input);
@@ -595,7 +584,7 @@ fn divide_batch(inputs: &[Input<'_>], threads: usize) -> Vec<Range<usize>> {
             (start, sum) = (end, 0);
         }
     }
-    runs
+    Some(runs)
 }
 
 /// The indices of the labels that may be returned.
@@ -639,13 +628,19 @@ mod tests {
     fn a_batch_is_divided_evenly_and_whole() {
         let text = "x".repeat(88);
         let inputs = |count: usize| vec![Input::from(text.as_str()); count];
-        assert_eq!(divide_batch(&inputs(1), 2).len(), 1);
-        assert_eq!(divide_batch(&inputs(2), 4).len(), 1);
-        assert_eq!(divide_batch(&inputs(2), 2), [0..1, 1..2]);
-        assert_eq!(divide_batch(&inputs(8), 2), [0..4, 4..8]);
-        assert_eq!(divide_batch(&[Input::from("a"); 16], 2).len(), 1);
+        assert_eq!(divide_batch(&inputs(1), 2), None);
+        assert_eq!(divide_batch(&inputs(2), 4), None);
+        assert_eq!(divide_batch(&inputs(8), 1), None);
+        assert_eq!(divide_batch(&[Input::from("a"); 16], 2), None);
+        assert_eq!(divide_batch(&inputs(2), 2), Some(vec![0..1, 1..2]));
+        assert_eq!(divide_batch(&inputs(8), 2), Some(vec![0..4, 4..8]));
+        // One thread would have nearly all of it.
+        let long = text.repeat(10);
+        let mut uneven = inputs(8);
+        uneven[7] = Input::from(long.as_str());
+        assert_eq!(divide_batch(&uneven, 4), None);
         for (count, threads) in [(100, 2), (101, 3), (7, 5)] {
-            let runs = divide_batch(&inputs(count), threads);
+            let runs = divide_batch(&inputs(count), threads).unwrap();
             assert_eq!(runs.first().map(|run| run.start), Some(0));
             assert_eq!(runs.last().map(|run| run.end), Some(count));
             assert!(runs.windows(2).all(|pair| pair[0].end == pair[1].start));

@@ -22,9 +22,11 @@ use crate::profile::Profile;
 use crate::workspace::{LayerScratch, ThreadScratch, Workspace};
 
 /// Rows of a thread from which on it reads all weights for them. With fewer, the threads divide
-/// the weights instead: each row then passes from core to core at every step. Measured: a few
-/// rows are worth weights that stay in the caches, and more those that come from memory.
-const ROWS_PER_THREAD: [usize; 2] = [4, 12];
+/// the weights instead: each row then passes from core to core at every step. Measured.
+const ROWS_PER_THREAD: usize = 4;
+
+/// The same, where the weights come from memory.
+const ROWS_PER_THREAD_FROM_MEMORY: usize = 12;
 
 /// Bytes of weights in the second phase that stay in the caches.
 const CACHED_WEIGHTS: usize = 2 << 20;
@@ -137,7 +139,10 @@ enum Division {
 }
 
 fn divide(rows: usize, weights: usize, threads: usize) -> Division {
-    let least = ROWS_PER_THREAD[usize::from(weights > CACHED_WEIGHTS)];
+    let least = match weights > CACHED_WEIGHTS {
+        true => ROWS_PER_THREAD_FROM_MEMORY,
+        false => ROWS_PER_THREAD,
+    };
     if threads > 1 && rows < least * threads {
         return Division::Columns;
     }

@@ -15,7 +15,7 @@ pub(crate) struct Executor<'a> {
     pub(crate) workers: Option<&'a Workers>,
 }
 
-/// Values below which rows are not worth a job for other threads: some ten microseconds.
+/// Values below which rows stay on one thread, which takes some ten microseconds for them.
 const FEW: usize = 1 << 15;
 
 /// What a row step writes: some rows of its matrices.
@@ -165,7 +165,7 @@ impl Executor<'_> {
 
 /// Rows of one task: as many as each thread gets.
 fn rows_per_task(rows: usize, columns: usize, threads: usize) -> usize {
-    if rows * columns < FEW {
+    if rows.saturating_mul(columns) < FEW {
         return rows.max(1);
     }
     rows.div_ceil(threads)

@@ -366,9 +366,9 @@ impl Shape {
     }
 
     /// Multiplications of one layer's products for one token, attention not counted.
-    pub const fn layer_multiplications(&self) -> usize {
-        let hidden = self.hidden as usize;
-        hidden * (4 * self.attention_width() + 2 * self.intermediate as usize)
+    pub const fn layer_multiplications(&self) -> u64 {
+        let width = self.attention_width() as u64;
+        self.hidden as u64 * (4 * width + 2 * self.intermediate as u64)
     }
 
     /// The shape of each product, in the order in which a layer runs them.

@@ -37,7 +37,7 @@ pub(crate) fn multiply(
 ) {
     let panels = out.panels();
     let threads = executor.threads();
-    let multiplications = rows.scales.len() * weights.values.len();
+    let multiplications = rows.scales.len().saturating_mul(weights.values.len());
     let width = panels_per_task(rows.scales.len(), panels, multiplications, threads);
     let mut scratch = vec![(); threads];
     executor.run(

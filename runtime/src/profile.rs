@@ -9,7 +9,7 @@ pub struct Measurement {
     pub operation: &'static str,
     /// In which layer of the encoder.
     pub layer: Option<usize>,
-    /// How long it took, on all threads together.
+    /// How long it took: of steps on several threads at once, its share of the clock's time.
     pub time: Duration,
     /// Multiplications of two bytes that the answer needs: without padding.
     pub multiplications: u64,

@@ -1,6 +1,7 @@
 //! The memory of one call: grows with the longest text seen, and is used again.
 
 use std::marker::PhantomData;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytemuck::{Pod, Zeroable};
 
@@ -88,6 +89,37 @@ impl Workspace {
             let threads = self.threads.iter_mut();
             profile.end_phase(threads.filter_map(|thread| thread.profile.as_mut()));
         }
+    }
+}
+
+/// Workspaces that no call uses now.
+pub(crate) struct Pool {
+    /// That a workspace is for.
+    threads: usize,
+    free: Mutex<Vec<Workspace>>,
+}
+
+impl Pool {
+    pub(crate) fn new(threads: usize) -> Self {
+        Self {
+            threads,
+            free: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// A free workspace, or a new one.
+    pub(crate) fn take(&self) -> Workspace {
+        let free = self.lock().pop();
+        free.unwrap_or_else(|| Workspace::new(self.threads))
+    }
+
+    /// Keeps a workspace for the next call.
+    pub(crate) fn put_back(&self, workspace: Workspace) {
+        self.lock().push(workspace);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Workspace>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -184,9 +184,10 @@ impl<'a> PanelsMut<'a> {
     /// Groups of `width` columns that fill `values`, each `[rows, width]`.
     ///
     /// # Panics
-    /// If `values` are not whole groups, or groups not whole panels.
+    /// If `values` are not whole groups, or groups not whole panels of some rows.
     pub(crate) fn grouped(values: &'a mut [f32], rows: usize, width: usize) -> Self {
-        assert!(width.is_multiple_of(PANEL) && values.len().is_multiple_of(rows * width));
+        assert!(rows > 0 && width > 0 && width.is_multiple_of(PANEL));
+        assert!(values.len().is_multiple_of(rows * width));
         let groups = values.len() / (rows * width);
         let mut matrix = MatrixMut::new(values, width);
         matrix.rows = rows;
@@ -411,6 +412,42 @@ unsafe impl<A: Parts, B: Parts, C: Parts> Parts for (A, B, C) {
                 self.1.part(number),
                 self.2.part(number),
             )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_grouped_panels_cover_every_value_once() {
+        for (groups, rows, width) in [(3, 5, 32), (2, 1, 16), (1, 7, 48)] {
+            let mut values = vec![0.0; groups * rows * width];
+            let panels = groups * width / PANEL;
+            for length in 1..=panels {
+                values.fill(0.0);
+                let runs = PanelRuns::new(PanelsMut::grouped(&mut values, rows, width), length);
+                for number in 0..panels.div_ceil(length) + 1 {
+                    // SAFETY: the loop gives each number once.
+                    let mut run = unsafe { runs.part(number) };
+                    for row in 0..rows {
+                        let of_run = run.panels();
+                        let mut one = run.part_mut(row..row + 1, 0..of_run);
+                        for panel in 0..of_run {
+                            let [mut column] = one.columns_mut(panel);
+                            for value in column.row_mut(0) {
+                                *value += ((number * length + panel) * 100 + row + 1) as f32;
+                            }
+                        }
+                    }
+                }
+                for (i, &value) in values.iter().enumerate() {
+                    let (group, row) = (i / (rows * width), i / width % rows);
+                    let panel = group * width / PANEL + i % width / PANEL;
+                    assert_eq!(value, (panel * 100 + row + 1) as f32);
+                }
+            }
         }
     }
 }

@@ -441,7 +441,7 @@ fn symmetric_scale(magnitude: f32) -> (f32, f32) {
 }
 
 /// `x` in steps of `1 / inverse`, rounded. Within [-127, 127] without a clamp: `|x|` is at most
-/// the magnitude, and three roundings do not lift 127 to 127.5.
+/// the magnitude, and two roundings do not lift 127 to 127.5.
 #[inline(always)]
 fn round_symmetric<S: Simd>(s: S, x: S::F32, inverse: S::F32) -> S::I32 {
     s.round_i32(s.mul(x, inverse))
@@ -563,7 +563,8 @@ fn softmax<S: Simd>(s: S, scores: &[f32], keys: usize, out: &mut [u8]) -> RowSca
         s.store_u8(q, to);
     }
     if rest > 0 {
-        let x = s.load(&vectors(scores)[whole]);
+        // The padding counts as the largest, so that nothing is above it, and then as nothing.
+        let x = s.keep_first(s.load(&vectors(scores)[whole]), rest, most);
         let steps = exp2_steps(s, s.sub(x, most));
         let q = s.round_i32(s.keep_first(steps, rest, s.splat(0.0)));
         sum = s.add_i32(sum, q);

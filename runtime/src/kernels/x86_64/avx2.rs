@@ -30,7 +30,7 @@ const ROWS: usize = 4;
 /// Inputs whose rows are widened at once: those of a tile stay in the first-level cache.
 const WIDENED: usize = 1024;
 
-/// The rows of a tile, widened.
+/// The rows of a tile, widened. A cache line apart, lest all begin in the same set of a cache.
 type WidenedRows = [[u16; WIDENED + 32]; ROWS];
 
 #[target_feature(enable = "avx2,fma")]
