@@ -1,20 +1,18 @@
 //! One text on one thread: Filbert from text to scores, against tract's float32 run of the
 //! same checkpoint from token ids to logits.
 //!
-//! `cargo bench -p filbert-benches`: on the model in the repository, and on `minilm-sst2`
-//! where the shared models are.
+//! On the model in the repository, and on `minilm-sst2` where the shared models are.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use filbert::{Classifier, Options};
+use filbert_benches::text;
 use filbert_convert::Checkpoint;
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
 use filbert_convert::reference::Reference;
 use filbert_tests::shared;
-
-const SENTENCE: &str = "The kettle boils fast and pours well, though the lid sticks. ";
 
 fn classify(criterion: &mut Criterion) {
     let mut models = vec![shared::tiny_model()];
@@ -32,7 +30,7 @@ fn classify(criterion: &mut Criterion) {
         let reference = Reference::new(&checkpoint).expect("tract prepares the model");
         let mut group = criterion.benchmark_group(format!("{name} ({})", classifier.kernels()));
         for sentences in [1, 8] {
-            let text = SENTENCE.repeat(sentences);
+            let text = text::SENTENCE.repeat(sentences);
             let (ids, token_types) = classifier.tokenize(text.as_str().into());
             let tokens = format!("{} tokens", ids.len());
             group.bench_function(

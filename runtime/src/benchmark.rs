@@ -1,47 +1,55 @@
-//! Single kernels on made-up values, for benchmarks: every set of this CPU by name.
+//! Single kernels on made-up values, and the tokenizer alone, for benchmarks. Memory is aligned
+//! as the runtime's is.
+
+use bytemuck::{Pod, Zeroable};
 
 use crate::format::{Activation, BLOCK, Columns, LinearShape, PANEL, padded};
 use crate::kernels::matrix::{Matrix, MatrixMut, PanelsMut};
 use crate::kernels::rows::{Norm, RowOperation, RowScale};
 use crate::kernels::{Features, Kernels, Product, available};
+use crate::model::Model;
+use crate::tokenizer::{Encoding, Scratch};
+use crate::workspace::Buffer;
 
 /// The names of this CPU's kernel sets, best first.
 pub fn sets() -> Vec<&'static str> {
     available(Features::detect()).map(|set| set.name).collect()
 }
 
-fn set(name: &str) -> &'static Kernels {
+fn find_set(name: &str) -> &'static Kernels {
     available(Features::detect())
         .find(|set| set.name == name)
         .expect("the set is one of `sets`")
 }
 
-/// A fixed sequence that looks random (Knuth's 64-bit linear congruential generator).
-fn sequence() -> impl Iterator<Item = u8> {
+/// Values made of a fixed sequence of bytes that looks random (Knuth's 64-bit linear
+/// congruential generator).
+fn made_up<T: Pod>(count: usize, value: impl Fn(u8) -> T) -> Buffer<T> {
+    let mut buffer = Buffer::default();
     let mut state = 1u64;
-    std::iter::repeat_with(move || {
+    for to in buffer.first(count) {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    })
+        *to = value((state >> 56) as u8);
+    }
+    buffer
 }
 
 /// A product of `[rows, inputs]` and `[inputs, outputs]`.
-#[derive(Debug)]
 pub struct ProductBenchmark {
-    set: &'static str,
+    kernels: &'static Kernels,
     shape: LinearShape,
-    rows: Vec<u8>,
+    rows: Buffer<u8>,
     scales: Vec<RowScale>,
-    weights: Vec<i8>,
+    weights: Buffer<i8>,
     columns: Vec<Columns>,
-    out: Vec<f32>,
+    out: Buffer<f32>,
 }
 
 impl ProductBenchmark {
     /// Prepares the product for a kernel set.
-    pub fn new(set: &'static str, rows: usize, inputs: usize, outputs: usize) -> Self {
+    pub fn new(set: &str, rows: usize, inputs: usize, outputs: usize) -> Self {
         let shape = LinearShape {
             inputs: padded(inputs),
             outputs: padded(outputs),
@@ -52,16 +60,13 @@ impl ProductBenchmark {
             zero_point: 3,
         };
         Self {
-            set,
+            kernels: find_set(set),
             shape,
-            rows: sequence().take(rows * shape.inputs).collect(),
+            rows: made_up(rows * shape.inputs, |byte| byte),
             scales: vec![scale; rows],
-            weights: sequence()
-                .take(weights)
-                .map(|b| (b as i8).max(-127))
-                .collect(),
-            columns: vec![bytemuck::Zeroable::zeroed(); shape.panels()],
-            out: vec![0.0; rows * shape.outputs],
+            weights: made_up(weights, |byte| (byte as i8).max(-127)),
+            columns: vec![Zeroable::zeroed(); shape.panels()],
+            out: Buffer::default(),
         }
     }
 
@@ -72,75 +77,126 @@ impl ProductBenchmark {
 
     /// Multiplies once.
     pub fn run(&mut self) {
-        set(self.set).multiply(
+        let LinearShape { inputs, outputs } = self.shape;
+        let rows = self.scales.len();
+        let weights = self.shape.panels() * self.shape.panel_bytes();
+        self.kernels.multiply(
             Product {
-                rows: Matrix::new(&self.rows, self.shape.inputs),
+                rows: Matrix::new(self.rows.first(rows * inputs), inputs),
                 scales: &self.scales,
-                weights: &self.weights,
+                weights: self.weights.first(weights),
                 columns: &self.columns,
                 blocks: self.shape.blocks(),
                 upcoming: &[],
             },
-            PanelsMut::new(MatrixMut::new(&mut self.out, self.shape.outputs)),
+            PanelsMut::new(MatrixMut::new(self.out.first(rows * outputs), outputs)),
         );
     }
 }
 
 /// A row kernel on `[rows, columns]`.
-#[derive(Debug)]
 pub struct RowBenchmark {
-    set: &'static str,
+    kernels: &'static Kernels,
     columns: usize,
-    values: Vec<f32>,
-    other: Vec<f32>,
-    scratch: Vec<f32>,
-    out: Vec<u8>,
+    values: Buffer<f32>,
+    other: Buffer<f32>,
+    scratch: Buffer<f32>,
+    embeddings: (Buffer<i8>, Buffer<i16>),
+    out: Buffer<u8>,
     scales: Vec<RowScale>,
+    weights: Buffer<i8>,
+    weight_columns: Vec<Columns>,
 }
 
 /// Which row kernel.
 #[derive(Clone, Copy, Debug)]
 pub enum RowKernel {
+    /// Two embeddings to a row.
+    Embed,
     /// GELU in its erf form, and the quantization of its result.
     Gelu,
     /// Add, normalize, quantize.
     Normalize,
     /// Quantize.
     Quantize,
+    /// Quantize the queries of a head.
+    QuantizeQueries,
+    /// Pack the keys of a head: a row is a key.
+    PackKeys,
+    /// Pack the values of a head: a row is a key's value.
+    PackValues,
     /// Scores to quantized probabilities.
     Softmax,
 }
 
 impl RowBenchmark {
     /// Prepares the rows for a kernel set.
-    pub fn new(set: &'static str, rows: usize, columns: usize) -> Self {
+    pub fn new(set: &str, rows: usize, columns: usize) -> Self {
         let columns = padded(columns);
-        let values: Vec<f32> = sequence()
-            .take(rows * columns)
-            .map(|b| f32::from(b) / 32.0 - 4.0)
-            .collect();
+        let float = |byte| f32::from(byte) / 32.0 - 4.0;
         Self {
-            set,
+            kernels: find_set(set),
             columns,
-            other: values.clone(),
-            values,
-            scratch: vec![0.0; columns],
-            out: vec![0; rows * columns],
+            values: made_up(rows * columns, float),
+            other: made_up(rows * columns, float),
+            scratch: Buffer::default(),
+            embeddings: (
+                made_up(columns, |byte| byte as i8),
+                made_up(columns, i16::from),
+            ),
+            out: Buffer::default(),
             scales: vec![RowScale::default(); rows],
+            weights: Buffer::default(),
+            weight_columns: Vec::new(),
         }
+    }
+
+    /// Values of one run.
+    pub fn values(&self) -> u64 {
+        (self.scales.len() * self.columns) as u64
     }
 
     /// Runs the kernel once over all rows.
     pub fn run(&mut self, kernel: RowKernel) {
-        let width = self.columns;
-        let (values, other) = (&mut self.values, Matrix::new(&self.other, width));
-        let (out, scales) = (MatrixMut::new(&mut self.out, width), &mut self.scales[..]);
-        set(self.set).run_rows(match kernel {
+        let (rows, width) = (self.scales.len(), self.columns);
+        let values = self.values.first(rows * width);
+        let other = Matrix::new(self.other.first(rows * width), width);
+        let out = MatrixMut::new(self.out.first(rows * width), width);
+        let scales = &mut self.scales[..];
+        // As `attention` has them: a key is a column, and its value an input.
+        let packed = match kernel {
+            RowKernel::PackKeys => LinearShape {
+                inputs: width,
+                outputs: padded(rows),
+            },
+            _ => LinearShape {
+                inputs: rows,
+                outputs: width,
+            },
+        };
+        let weights = self.weights.first(packed.panels() * packed.panel_bytes());
+        self.weight_columns
+            .resize(packed.panels(), Zeroable::zeroed());
+        let columns = &mut self.weight_columns[..];
+        let operation = match kernel {
+            RowKernel::Embed => {
+                let (word, position) = &mut self.embeddings;
+                let (word, position) = (word.first(width), position.first(width));
+                for out in values.chunks_exact_mut(width) {
+                    self.kernels.run_rows(RowOperation::Embed {
+                        word: (word, 0.01),
+                        position: (position, 0.01),
+                        token_type: None,
+                        out,
+                    });
+                }
+                return;
+            }
             RowKernel::Gelu => RowOperation::Activate {
                 values: Matrix::new(values, width),
                 activation: Activation::Gelu,
                 balance: Some(other.row(0)),
-                scratch: &mut self.scratch,
+                scratch: self.scratch.first(width),
                 out,
                 scales,
             },
@@ -163,12 +219,61 @@ impl RowBenchmark {
                 out,
                 scales,
             },
+            RowKernel::QuantizeQueries => RowOperation::QuantizeQueries {
+                values: other,
+                factor: 0.125,
+                out,
+                scales,
+            },
+            RowKernel::PackKeys => RowOperation::PackKeys {
+                values: other,
+                weights,
+                columns,
+            },
+            RowKernel::PackValues => RowOperation::PackValues {
+                values: other,
+                weights,
+                columns,
+            },
             RowKernel::Softmax => RowOperation::Softmax {
                 scores: other,
                 keys: width,
                 out,
                 scales,
             },
-        });
+        };
+        self.kernels.run_rows(operation);
+    }
+}
+
+/// A model's tokenizer, with the buffers that a call has once warm.
+pub struct TokenizerBenchmark<'a> {
+    model: &'a Model,
+    encoding: Encoding,
+    scratch: Scratch,
+}
+
+impl<'a> TokenizerBenchmark<'a> {
+    /// Prepares the tokenizer.
+    pub fn new(model: &'a Model) -> Self {
+        Self {
+            model,
+            encoding: Encoding::default(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// The ids of a text.
+    pub fn run(&mut self, text: &str) -> &[u32] {
+        self.encoding.ids.clear();
+        self.encoding.token_types.clear();
+        self.model.tokenizer().encode(
+            text,
+            None,
+            self.model.shape().max_tokens as usize,
+            &mut self.encoding,
+            &mut self.scratch,
+        );
+        &self.encoding.ids
     }
 }

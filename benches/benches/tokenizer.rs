@@ -1,0 +1,43 @@
+//! Text to ids: Filbert's tokenizer beside the `tokenizers` crate, both with the vocabulary of
+//! the model in the repository.
+
+use std::hint::black_box;
+use std::path::Path;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use filbert::Model;
+use filbert::benchmark::TokenizerBenchmark;
+use filbert_benches::{model, text};
+use filbert_tests::shared;
+use tokenizers::Tokenizer;
+
+fn tokenize(criterion: &mut Criterion) {
+    let folder = shared::tiny_model();
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tokenizer.filbert");
+    model::convert(&folder, &file).expect("the checkpoint converts");
+    let model = Model::open(&file).expect("the model opens");
+    let mut ours = TokenizerBenchmark::new(&model);
+    let theirs = Tokenizer::from_file(folder.join("tokenizer.json")).expect("the tokenizer opens");
+
+    let mut group = criterion.benchmark_group("tokenizer");
+    for sentences in [1, 8] {
+        let text = text::SENTENCE.repeat(sentences);
+        // Without offsets, which we do not compute either.
+        let encode = |text: &str| theirs.encode_fast(text, true).expect("the text is encoded");
+        let encoding = encode(&text);
+        assert_eq!(ours.run(&text), encoding.get_ids());
+        let tokens = encoding.get_ids().len();
+        group.throughput(Throughput::Elements(tokens as u64));
+        let tokens = format!("{tokens} tokens");
+        group.bench_function(BenchmarkId::new("filbert", &tokens), |bencher| {
+            bencher.iter(|| ours.run(black_box(&text)).len());
+        });
+        group.bench_function(BenchmarkId::new("tokenizers", &tokens), |bencher| {
+            bencher.iter(|| encode(black_box(&text)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, tokenize);
+criterion_main!(benches);
