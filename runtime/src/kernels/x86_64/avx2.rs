@@ -2,7 +2,7 @@
 //!
 //! | tile (rows x columns) | registers | step of 4 inputs |
 //! |---|---|---|
-//! | 4x8 | 8 sums, 2 weights, 4 rows, 2 products | 2 widening loads, 4 broadcasts, 8 `vpmaddwd` and `vpaddd` |
+//! | 6x8 | 12 sums, 2 weights, 1 row, 1 product | 2 widening loads, 6 broadcasts, 12 `vpmaddwd` and `vpaddd` |
 //!
 //! Bytes are widened to 16 bits and multiplied by `vpmaddwd`: exact for any bytes, where
 //! `vpmaddubsw` would saturate, at the same number of instructions as its sign trick. Rows are
@@ -25,7 +25,7 @@ pub(in super::super) static KERNELS: Kernels = Kernels {
     run_peak,
 };
 
-const ROWS: usize = 4;
+const ROWS: usize = 6;
 
 /// Inputs whose rows are widened at once: those of a tile stay in the first-level cache.
 const WIDENED: usize = 1024;
@@ -71,6 +71,7 @@ unsafe fn multiply_panels<const P: usize>(
 ) {
     let rows = product.rows.rows();
     let mut out = out.columns_mut::<P>(panel);
+    // A step for each half of a panel in each tile.
     let mut prefetch = Prefetch::new(product, panel + P, P, rows.div_ceil(ROWS) * 2 * P);
     for (row, height) in row_tiles(rows, ROWS) {
         let (prefetch, out) = (&mut prefetch, &mut out);
@@ -80,7 +81,9 @@ unsafe fn multiply_panels<const P: usize>(
                 1 => multiply_tile::<1, P>(product, panel, row, widened, prefetch, out),
                 2 => multiply_tile::<2, P>(product, panel, row, widened, prefetch, out),
                 3 => multiply_tile::<3, P>(product, panel, row, widened, prefetch, out),
-                _ => multiply_tile::<4, P>(product, panel, row, widened, prefetch, out),
+                4 => multiply_tile::<4, P>(product, panel, row, widened, prefetch, out),
+                5 => multiply_tile::<5, P>(product, panel, row, widened, prefetch, out),
+                _ => multiply_tile::<6, P>(product, panel, row, widened, prefetch, out),
             }
         }
     }
@@ -116,10 +119,11 @@ unsafe fn multiply_tile<const M: usize, const P: usize>(
         for p in 0..P {
             for half in 0..2 {
                 let at = p * panel_bytes + first * BLOCK * PANEL + half * 32;
+                prefetch.advance();
                 let sums = &mut sums[p][half];
                 // SAFETY: `first + blocks` is at most the product's blocks: a panel has 64 bytes,
                 // a half 32, and a widened row four inputs for each.
-                unsafe { multiply_half(sums, rows, weights.add(at), blocks, prefetch) };
+                unsafe { multiply_half(sums, rows, weights.add(at), blocks) };
             }
         }
     }
@@ -144,7 +148,7 @@ unsafe fn multiply_tile<const M: usize, const P: usize>(
 ///
 /// # Safety
 /// There are `blocks` blocks: of 4 inputs in each row, and of 32 bytes, 64 apart, at `weights`.
-// Not inline: in a larger function the compiler keeps some sums in memory.
+// Not inline, and without prefetches: in a larger function the compiler keeps some sums in memory.
 #[target_feature(enable = "avx2,fma")]
 #[inline(never)]
 unsafe fn multiply_half<const M: usize>(
@@ -152,13 +156,9 @@ unsafe fn multiply_half<const M: usize>(
     rows: [*const u16; M],
     weights: *const i8,
     blocks: usize,
-    prefetch: &mut Prefetch,
 ) {
     let mut sums = *total;
     for block in 0..blocks {
-        if block.is_multiple_of(Prefetch::STEPS) {
-            prefetch.advance();
-        }
         // SAFETY: by the caller's promise.
         unsafe {
             let from = weights.add(block * BLOCK * PANEL).cast::<__m128i>();

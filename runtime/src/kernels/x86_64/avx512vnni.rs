@@ -30,6 +30,9 @@ pub(in super::super) static KERNELS: Kernels = Kernels {
 
 const ROWS: usize = 6;
 
+/// Blocks of inputs between two fetches of weights ahead.
+const BLOCKS_PER_FETCH: usize = 4;
+
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn multiply(product: Product<'_>, mut out: PanelsMut<'_>) {
     let panels = product.columns.len();
@@ -67,7 +70,8 @@ unsafe fn multiply_panels<const P: usize>(
 ) {
     let rows = product.rows.rows();
     let mut out = out.columns_mut::<P>(panel);
-    let mut prefetch = Prefetch::new(product, panel + P, P, rows.div_ceil(ROWS));
+    let steps = rows.div_ceil(ROWS) * (product.blocks / BLOCKS_PER_FETCH);
+    let mut prefetch = Prefetch::new(product, panel + P, P, steps);
     for (row, height) in row_tiles(rows, ROWS) {
         let (prefetch, out) = (&mut prefetch, &mut out);
         // SAFETY: by the caller's promise; the rows lie in the product.
@@ -113,13 +117,13 @@ unsafe fn multiply_tile<const M: usize, const P: usize>(
         }
     }
     let mut block = 0;
-    while block + Prefetch::STEPS <= product.blocks {
+    while block + BLOCKS_PER_FETCH <= product.blocks {
         prefetch.advance();
-        for step in block..block + Prefetch::STEPS {
+        for step in block..block + BLOCKS_PER_FETCH {
             // SAFETY: `step` is below `blocks`.
             unsafe { multiply_block(&mut sums, rows, weights, panel_bytes, step) };
         }
-        block += Prefetch::STEPS;
+        block += BLOCKS_PER_FETCH;
     }
     for step in block..product.blocks {
         // SAFETY: as above.

@@ -24,6 +24,9 @@ pub(in super::super) static KERNELS: Kernels = Kernels {
 
 const ROWS: usize = 6;
 
+/// Blocks of inputs between two fetches of weights ahead.
+const BLOCKS_PER_FETCH: usize = 4;
+
 /// `sum + a · b` by groups of four bytes, `a` unsigned and `b` signed. A value of such a type
 /// exists only where the CPU has AVX2, FMA and the instruction.
 trait DotProduct: Copy {
@@ -107,7 +110,8 @@ unsafe fn multiply_panels<D: DotProduct, const P: usize>(
 ) {
     let rows = product.rows.rows();
     let mut out = out.columns_mut::<P>(panel);
-    let mut prefetch = Prefetch::new(product, panel + P, P, rows.div_ceil(ROWS));
+    let steps = rows.div_ceil(ROWS) * product.blocks.div_ceil(BLOCKS_PER_FETCH);
+    let mut prefetch = Prefetch::new(product, panel + P, P, steps);
     for (row, height) in row_tiles(rows, ROWS) {
         let (prefetch, out) = (&mut prefetch, &mut out);
         // SAFETY: by the caller's promise; the rows lie in the product.
@@ -157,7 +161,7 @@ unsafe fn multiply_tile<D: DotProduct, const M: usize, const P: usize>(
             }
         }
         for block in 0..product.blocks {
-            if block.is_multiple_of(Prefetch::STEPS) {
+            if block.is_multiple_of(BLOCKS_PER_FETCH) {
                 prefetch.advance();
             }
             let at = block * BLOCK * PANEL;

@@ -65,11 +65,8 @@ struct Prefetch {
 }
 
 impl Prefetch {
-    /// Blocks of inputs in one step.
-    const STEPS: usize = 4;
-
-    /// For the `width` panels from `panel` on, or what comes after the last, over `tiles` tiles.
-    fn new(product: &Product<'_>, panel: usize, width: usize, tiles: usize) -> Self {
+    /// For the `width` panels from `panel` on, or what comes after the last, in so many steps.
+    fn new(product: &Product<'_>, panel: usize, width: usize, steps: usize) -> Self {
         let panel_bytes = product.blocks * BLOCK * PANEL;
         let start = (panel * panel_bytes).min(product.weights.len());
         let rest = match &product.weights[start..] {
@@ -82,7 +79,7 @@ impl Prefetch {
         Self {
             next: range.start.cast(),
             end: range.end.cast(),
-            lines: (width * Self::STEPS).div_ceil(tiles.max(1)),
+            lines: (width * product.blocks).div_ceil(steps.max(1)),
         }
     }
 
