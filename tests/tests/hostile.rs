@@ -800,6 +800,30 @@ fn column_sums_that_are_not_the_weights_are_harmless() {
 }
 
 #[test]
+fn scores_far_below_what_the_padding_of_keys_would_have_count_alone() {
+    // Biases so large that the weights are lost in their rounding: every key is the same, and so
+    // is every score, of either sign.
+    let logits = [1e8f32, -1e8].map(|key| {
+        let mut file = valid();
+        let shape = file.shape();
+        let (heads, size) = (shape.heads as usize, (shape.hidden / shape.heads) as usize);
+        assert!(size <= PANEL, "a panel a head");
+        for layer in 0..shape.layers {
+            let tensor = file.tensor_mut(TensorKind::QueryKeyValueColumns, layer);
+            let panels = tensor.chunks_exact_mut(size_of::<Columns>());
+            for (number, columns) in panels.take(2 * heads).enumerate() {
+                let bias = if number < heads { 1e8 } else { key };
+                edit(columns, |columns: &mut Columns| {
+                    columns.bias[..size].fill(bias);
+                });
+            }
+        }
+        attempt(format_args!("key biases of {key}"), &file.to_bytes()).unwrap()
+    });
+    assert_eq!(logits[0], logits[1]);
+}
+
+#[test]
 fn values_in_the_padding_are_harmless() {
     // The model's 12 columns are padded to 16. Rows that are zero but for their padding, whose
     // sum is zero, have no variance: whatever counts in a norm is then divided by eps.

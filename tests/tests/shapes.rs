@@ -430,6 +430,34 @@ fn a_batch_of_ragged_texts_has_the_bits_of_each_text_alone() {
 }
 
 #[test]
+fn calls_at_the_same_time_on_one_classifier_have_the_bits_of_each_text_alone() {
+    let converted = Converted::new(&SyntheticCheckpoint::default());
+    let inputs = inputs();
+    let alone = converted.classifier(&Options::default());
+    let expected: Vec<_> = inputs
+        .iter()
+        .map(|&input| classify(&alone, input))
+        .collect();
+    for threads in [1, 3] {
+        let classifier = converted.classifier(&Options::new().threads(threads));
+        std::thread::scope(|scope| {
+            for caller in 0..4 {
+                let (classifier, inputs, expected) = (&classifier, &inputs, &expected);
+                scope.spawn(move || {
+                    for round in 0..20 {
+                        let at = (caller + round) % inputs.len();
+                        assert_eq!(classify(classifier, inputs[at]), expected[at]);
+                        if (caller + round) % 3 == 0 {
+                            assert_eq!(&classifier.classify_batch(inputs).unwrap(), expected);
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
 fn a_batch_of_more_tokens_than_one_run_has_the_bits_of_each_text_alone() {
     let converted = Converted::new(&SyntheticCheckpoint::default());
     let inputs: Vec<_> = inputs().into_iter().cycle().take(501).collect();

@@ -129,7 +129,8 @@ impl Model {
         for index in 0..self.shape.layers as usize {
             let layer = self.layer(index);
             let attended = linear("query, key and value", index, layer.query_key_value, input)?;
-            // A score is a sum of products of a query and a key.
+            // A score is a sum of products of a query and a key; only the softmax reads it, so it
+            // may be as large as the limit's square.
             check("attention scores", index, attended * attended / LIMIT)?;
             let output = linear("attention output", index, layer.attention_output, attended)?;
             check("attention output", index, output + residual)?;
