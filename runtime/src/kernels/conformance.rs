@@ -139,7 +139,7 @@ fn products_have_the_bits_of_scalar() {
     let mut random = Random(1);
     for kernels in sets() {
         for rows in (1..=17).chain([24, 31]) {
-            for inputs in [1, 4, 26, 31, 64, 100, 1028, 2100] {
+            for inputs in [1, 4, 26, 31, 64, 100, 1028, 2100, 4100] {
                 for outputs in [1, 16, 17, 48, 64, 80, 127, 144, 208] {
                     let weights =
                         Weights::new(inputs, outputs, &mut random, |r| (r.next() % 255) as i8);

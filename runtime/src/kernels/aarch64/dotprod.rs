@@ -29,6 +29,9 @@ pub(in super::super) static KERNELS: Kernels = Kernels {
 
 const ROWS: usize = 6;
 
+/// Rows that a tile of one panel would not give enough sums.
+pub(super) const FEW: usize = 2;
+
 /// Blocks whose inputs are one register of a row.
 const BLOCKS_PER_STEP: usize = 4;
 
@@ -84,73 +87,75 @@ impl DotProduct for Signed {
 }
 
 #[target_feature(enable = "neon,dotprod")]
-fn multiply(product: Product<'_>, out: PanelsMut<'_>) {
-    // SAFETY: `Kernels::multiply` checked the dimensions; this function runs only where `sdot`
-    // does.
-    unsafe { multiply_with(Signed(()), &product, out) }
+fn multiply(product: Product<'_>, mut out: PanelsMut<'_>) {
+    let d = Signed(());
+    let rows = product.rows.rows();
+    if rows <= FEW {
+        // SAFETY: `Kernels::multiply` checked the dimensions; this function runs only where
+        // `sdot` does.
+        return unsafe { multiply_few_rows(d, &product, out) };
+    }
+    for panel in 0..product.columns.len() {
+        let out = &mut out.columns_mut(panel);
+        if !d.accepts(&product, panel) {
+            scalar::multiply_panel(&product, panel, neon::BYTE_XOR, &mut out[0]);
+            continue;
+        }
+        for (row, height) in row_tiles(rows, ROWS) {
+            // SAFETY: as above; the panel and the rows lie within the product.
+            unsafe {
+                match height {
+                    1 => multiply_tile::<_, 1, 1>(d, &product, panel, row, out),
+                    2 => multiply_tile::<_, 2, 1>(d, &product, panel, row, out),
+                    3 => multiply_tile::<_, 3, 1>(d, &product, panel, row, out),
+                    4 => multiply_tile::<_, 4, 1>(d, &product, panel, row, out),
+                    5 => multiply_tile::<_, 5, 1>(d, &product, panel, row, out),
+                    _ => multiply_tile::<_, 6, 1>(d, &product, panel, row, out),
+                }
+            }
+        }
+    }
 }
 
+/// At most [`FEW`] rows, with so many panels side by side that there are enough sums.
+///
 /// # Safety
 /// The dimensions of the product agree.
 #[inline(always)]
-pub(super) unsafe fn multiply_with<D: DotProduct>(
+pub(super) unsafe fn multiply_few_rows<D: DotProduct>(
     d: D,
     product: &Product<'_>,
     mut out: PanelsMut<'_>,
 ) {
     let panels = product.columns.len();
-    let width = match product.rows.rows() {
-        1 => 4,
-        2 => 2,
-        _ => 1,
-    };
+    let one = product.rows.rows() == 1;
+    let width = if one { 4 } else { 2 };
     let mut panel = 0;
     while panel < panels {
-        if !d.accepts(product, panel) {
-            let [mut out] = out.columns_mut(panel);
-            scalar::multiply_panel(product, panel, D::OFFSET as u8, &mut out);
-            panel += 1;
+        let end = panel + width;
+        if end <= panels && (panel..end).all(|panel| d.accepts(product, panel)) {
+            // SAFETY: the dimensions agree, and the panels lie within them.
+            unsafe {
+                if one {
+                    multiply_tile::<D, 1, 4>(d, product, panel, 0, &mut out.columns_mut(panel));
+                } else {
+                    multiply_tile::<D, 2, 2>(d, product, panel, 0, &mut out.columns_mut(panel));
+                }
+            }
+            panel = end;
             continue;
         }
-        let end = panel + width;
-        let wide = end <= panels && (panel + 1..end).all(|panel| d.accepts(product, panel));
-        let side_by_side = if wide { width } else { 1 };
-        // SAFETY: the dimensions agree, and the panels lie within them.
-        unsafe {
-            match side_by_side {
-                4 => multiply_panels::<D, 4>(d, product, panel, &mut out),
-                2 => multiply_panels::<D, 2>(d, product, panel, &mut out),
-                _ => multiply_panels::<D, 1>(d, product, panel, &mut out),
-            }
+        let out = &mut out.columns_mut(panel);
+        if !d.accepts(product, panel) {
+            scalar::multiply_panel(product, panel, D::OFFSET as u8, &mut out[0]);
+        } else if one {
+            // SAFETY: as above.
+            unsafe { multiply_tile::<D, 1, 1>(d, product, panel, 0, out) };
+        } else {
+            // SAFETY: as above.
+            unsafe { multiply_tile::<D, 2, 1>(d, product, panel, 0, out) };
         }
-        panel += side_by_side;
-    }
-}
-
-/// All rows by `P` panels; with more than one panel, at most two rows.
-///
-/// # Safety
-/// The dimensions of the product agree, and panels `panel..panel + P` are in it.
-#[inline(always)]
-unsafe fn multiply_panels<D: DotProduct, const P: usize>(
-    d: D,
-    product: &Product<'_>,
-    panel: usize,
-    out: &mut PanelsMut<'_>,
-) {
-    let mut out = out.columns_mut::<P>(panel);
-    for (row, height) in row_tiles(product.rows.rows(), ROWS) {
-        // SAFETY: by the caller's promise; the rows lie in the product.
-        unsafe {
-            match height {
-                1 => multiply_tile::<D, 1, P>(d, product, panel, row, &mut out),
-                2 => multiply_tile::<D, 2, P>(d, product, panel, row, &mut out),
-                3 => multiply_tile::<D, 3, P>(d, product, panel, row, &mut out),
-                4 => multiply_tile::<D, 4, P>(d, product, panel, row, &mut out),
-                5 => multiply_tile::<D, 5, P>(d, product, panel, row, &mut out),
-                _ => multiply_tile::<D, 6, P>(d, product, panel, row, &mut out),
-            }
-        }
+        panel += 1;
     }
 }
 

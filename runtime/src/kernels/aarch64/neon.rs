@@ -2,7 +2,7 @@
 //!
 //! | tile (rows x columns) | registers | step of 8 inputs |
 //! |---|---|---|
-//! | 4x8 | 16 sums, 8 rows, 2 weights, 1 product | 4 + 8 loads, 16 `smull`, 16 `smlal`, 16 `sadalp` |
+//! | 3x8 | 12 sums, 6 rows, 8 weights, 1 product | 6 + 8 loads, 12 `smull`, 12 `smlal`, 12 `sadalp` |
 //!
 //! Two products of bytes are added in 16 bits before they are added to the sums: at most
 //! 2 · 128 · 127 = 32,512, so that nothing saturates or wraps, if no weight is -128. As in
@@ -29,11 +29,7 @@ pub(in super::super) static KERNELS: Kernels = Kernels {
 /// Bytes of activations less 128, as signed ones.
 pub(super) const BYTE_XOR: u8 = 0x80;
 
-const ROWS: usize = 4;
-
-/// The sums of one row and a quarter of a panel, in two parts for each column: of the first two
-/// columns, and of the others.
-type Sums = [int32x4_t; 2];
+const ROWS: usize = 3;
 
 #[target_feature(enable = "neon")]
 fn multiply(product: Product<'_>, mut out: PanelsMut<'_>) {
@@ -50,8 +46,7 @@ fn multiply(product: Product<'_>, mut out: PanelsMut<'_>) {
                 match height {
                     1 => multiply_tile::<1>(&product, panel, row, &mut out),
                     2 => multiply_tile::<2>(&product, panel, row, &mut out),
-                    3 => multiply_tile::<3>(&product, panel, row, &mut out),
-                    _ => multiply_tile::<4>(&product, panel, row, &mut out),
+                    _ => multiply_tile::<3>(&product, panel, row, &mut out),
                 }
             }
         }
@@ -77,17 +72,17 @@ unsafe fn multiply_tile<const M: usize>(
         for m in 0..M {
             let to = out.row_mut(row + m);
             for part in 0..2 {
-                let [first, others] = sums[m][part];
                 let quarter = half * 2 + part;
                 let share = begin_sums(product, panel, quarter, row + m, 128);
-                let sum = vaddq_s32(share, vpaddq_s32(first, others));
+                let sum = vpaddq_s32(sums[m][part * 2], sums[m][part * 2 + 1]);
+                let sum = vaddq_s32(share, sum);
                 finish(sum, product, panel, quarter, row + m, to);
             }
         }
     }
 }
 
-/// The sums of `M` rows and half a panel.
+/// The sums of `M` rows and half a panel: of two columns in a register, each in two parts.
 ///
 /// # Safety
 /// There are `blocks` blocks: of 4 inputs in each row, and of 32 bytes, 64 apart, at `weights`.
@@ -97,43 +92,37 @@ unsafe fn multiply_half<const M: usize>(
     rows: [*const u8; M],
     weights: *const i8,
     blocks: usize,
-) -> [[Sums; 2]; M] {
-    let mut sums = [[[vdupq_n_s32(0); 2]; 2]; M];
+) -> [[int32x4_t; 4]; M] {
+    let mut sums = [[vdupq_n_s32(0); 4]; M];
     // SAFETY: by the caller's promise, for each block that is below `blocks`.
     unsafe {
         let inputs = |block: usize| {
             rows.map(|row| {
                 let four = row.add(block * BLOCK).cast::<i32>().read_unaligned();
-                vreinterpretq_s8_s32(vdupq_n_s32(four))
+                vreinterpret_s8_s32(vdup_n_s32(four))
             })
         };
-        let quarter =
-            |block: usize, part: usize| vld1q_s8(weights.add(block * BLOCK * PANEL + part * 16));
+        // Two columns: half a register, which in-order CPUs load beside a multiplication.
+        let two_columns =
+            |block: usize, two: usize| vld1_s8(weights.add(block * BLOCK * PANEL + two * 8));
         let mut block = 0;
         while block + 2 <= blocks {
             let (a, b) = (inputs(block), inputs(block + 1));
-            for part in 0..2 {
-                let (v, w) = (quarter(block, part), quarter(block + 1, part));
+            for two in 0..4 {
+                let (v, w) = (two_columns(block, two), two_columns(block + 1, two));
                 for m in 0..M {
-                    let [first, others] = &mut sums[m][part];
-                    let low = vmull_s8(vget_low_s8(v), vget_low_s8(a[m]));
-                    let low = vmlal_s8(low, vget_low_s8(w), vget_low_s8(b[m]));
-                    *first = vpadalq_s16(*first, low);
-                    let high = vmlal_high_s8(vmull_high_s8(v, a[m]), w, b[m]);
-                    *others = vpadalq_s16(*others, high);
+                    let products = vmlal_s8(vmull_s8(v, a[m]), w, b[m]);
+                    sums[m][two] = vpadalq_s16(sums[m][two], products);
                 }
             }
             block += 2;
         }
         if block < blocks {
             let a = inputs(block);
-            for part in 0..2 {
-                let v = quarter(block, part);
+            for two in 0..4 {
+                let v = two_columns(block, two);
                 for m in 0..M {
-                    let [first, others] = &mut sums[m][part];
-                    let low = vmull_s8(vget_low_s8(v), vget_low_s8(a[m]));
-                    *first = vpadalq_s16(*first, low);
-                    *others = vpadalq_s16(*others, vmull_high_s8(v, a[m]));
+                    sums[m][two] = vpadalq_s16(sums[m][two], vmull_s8(v, a[m]));
                 }
             }
         }
@@ -144,14 +133,14 @@ unsafe fn multiply_half<const M: usize>(
 #[target_feature(enable = "neon")]
 fn run_peak(steps: u64) -> u64 {
     const SUMS: usize = 12;
-    let inputs = std::hint::black_box(vdupq_n_s8(1));
+    let inputs = std::hint::black_box(vdup_n_s8(1));
     let mut sums = [vdupq_n_s32(0); SUMS];
     for _ in 0..steps {
         // A product of each sum: one that does not change would be computed once.
         for sum in &mut sums {
-            let weights = vreinterpretq_s8_s32(*sum);
-            let product = vmull_s8(vget_low_s8(weights), vget_low_s8(inputs));
-            *sum = vpadalq_s16(*sum, vmlal_high_s8(product, weights, inputs));
+            let weights = vget_low_s8(vreinterpretq_s8_s32(*sum));
+            let products = vmlal_s8(vmull_s8(weights, inputs), weights, inputs);
+            *sum = vpadalq_s16(*sum, products);
         }
     }
     std::hint::black_box(sums);
