@@ -1,0 +1,73 @@
+//! The toolchain for Arm.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::process::command;
+
+/// 64-bit Arm Linux.
+pub(crate) const AARCH64: &str = "aarch64-unknown-linux-gnu";
+
+/// 32-bit Arm Linux.
+pub(crate) const ARMV7: &str = "armv7-unknown-linux-gnueabihf";
+
+/// Where Debian's compiler is: the one with a standard library for Arm where rustup has none.
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
+/// What runs a 64-bit Arm program here.
+pub(crate) const EMULATOR: &str = "qemu-aarch64-static";
+
+/// `cargo` for 64-bit Arm, in a target folder of its own. The compiler is that of the
+/// environment if it can build for the target, and else Debian's.
+pub(crate) fn cargo(subcommand: &str) -> Command {
+    let mut cargo = command("cargo");
+    cargo
+        .arg(subcommand)
+        .args(["--release", "--locked", "--target", AARCH64]);
+    cargo.args(["--target-dir", "target/cross"]);
+    cargo.env(
+        "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
+        "aarch64-linux-gnu-gcc",
+    );
+    cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", EMULATOR);
+    if !has_standard_library() && Path::new(DEBIAN_RUSTC).exists() {
+        cargo.env("RUSTC", DEBIAN_RUSTC);
+        // Both from one place, or documentation tests do not link.
+        cargo.env("RUSTDOC", "/usr/bin/rustdoc");
+    }
+    cargo
+}
+
+/// Whether the compiler that cargo would use has a standard library for 64-bit Arm.
+fn has_standard_library() -> bool {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let folder = command(rustc)
+        .args(["--print", "target-libdir", "--target", AARCH64])
+        .output();
+    folder.is_ok_and(|output| {
+        let path = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success() && Path::new(&path).exists()
+    })
+}
+
+/// `cargo` for 32-bit Arm, which builds the standard library from Debian's source.
+pub(crate) fn cargo_armv7(subcommand: &str) -> Command {
+    let mut cargo = command("/usr/bin/cargo");
+    cargo
+        .arg(subcommand)
+        .args(["--release", "--locked", "--target", ARMV7]);
+    cargo.args([
+        "--target-dir",
+        "target/cross",
+        "-Zbuild-std=std,panic_unwind",
+    ]);
+    cargo
+        .env("RUSTC", DEBIAN_RUSTC)
+        .env("RUSTDOC", "/usr/bin/rustdoc");
+    cargo.env("RUSTC_BOOTSTRAP", "1");
+    cargo.env(
+        "CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER",
+        "arm-linux-gnueabihf-gcc",
+    );
+    cargo
+}

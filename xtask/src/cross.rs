@@ -1,0 +1,304 @@
+//! `cargo xtask cross`: 64-bit Arm under qemu, against this machine.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::arm::{self, AARCH64, ARMV7, EMULATOR};
+use crate::process::{self, command, folder, output, root};
+
+/// A CPU of qemu, and the kernel sets that run on it.
+const LEVELS: &[(&str, &str)] = &[
+    ("cortex-a53", "neon"),
+    ("cortex-a76", "dotprod neon"),
+    ("max", "i8mm dotprod neon"),
+];
+
+/// The sets of 64-bit Arm, to be forced one by one.
+const ARM_SETS: &[&str] = &["i8mm", "dotprod", "neon"];
+
+/// The sets that this machine may have.
+const HOST_SETS: &[&str] = &["avx512vnni", "avxvnni", "avx2", "scalar"];
+
+/// Texts whose logits are compared.
+const TEXTS: usize = 200;
+const FEW_TEXTS: usize = 30;
+
+/// A checkpoint, and the labelled texts that it is tried on, under the shared folder.
+const SHARED: &[(&str, &str)] = &[
+    ("minilm-sst2", "sst2"),
+    ("distil-minilm-sst2", "sst2"),
+    ("minilm-pair", "mrpc"),
+];
+
+fn run_tests() -> Result<(), String> {
+    for (cpu, sets) in LEVELS {
+        eprintln!("=== The runtime's tests on {cpu}");
+        process::run(
+            arm::cargo("test")
+                .args(["-p", "filbert", "--lib", "--tests"])
+                .env("QEMU_CPU", cpu)
+                .env("FILBERT_REQUIRE_ISA", sets),
+        )?;
+        process::run(
+            arm::cargo("test")
+                .args(["-p", "filbert", "--lib", "--", "--nocapture"])
+                .arg("the_required_sets_are_tested")
+                .env("QEMU_CPU", cpu)
+                .env("FILBERT_REQUIRE_ISA", sets),
+        )?;
+    }
+    eprintln!("=== Whole models of odd shapes, and hostile files");
+    process::run(
+        arm::cargo("test")
+            .args(["-p", "filbert-tests", "--no-default-features"])
+            .args(["--test", "shapes", "--test", "hostile"])
+            .env("QEMU_CPU", "max")
+            .env("FILBERT_RUNNER", EMULATOR),
+    )
+}
+
+pub(crate) fn run(quick: bool, armv7: bool) -> Result<(), String> {
+    run_tests()?;
+
+    eprintln!("=== The command, for this machine and for Arm");
+    process::run(command("cargo").args(["build", "--release", "--locked", "-p", "filbert-cli"]))?;
+    process::run(
+        arm::cargo("build")
+            .args(["-p", "filbert-cli", "--no-default-features"])
+            .args(["--features", "convert"]),
+    )?;
+    let made = |target: &str| {
+        root()
+            .join("target/cross")
+            .join(target)
+            .join("release/filbert")
+    };
+    let folder = folder("cross/files")?;
+    let converter = folder.join("filbert-aarch64-convert");
+    copy(&made(AARCH64), &converter)?;
+    // For devices: without the converter, and all in one file.
+    process::run(
+        arm::cargo("build")
+            .args(["-p", "filbert-cli", "--no-default-features", "--config"])
+            .arg("profile.release.strip=true")
+            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static"),
+    )?;
+    let device = folder.join("filbert-aarch64");
+    copy(&made(AARCH64), &device)?;
+    check_static(&device)?;
+
+    let host = root().join("target/release/filbert");
+    let mut models = vec![("tiny-sst2", root().join("models/tiny-sst2"), "sst2")];
+    let shared = std::env::var_os("FILBERT_SHARED").map_or(root().join("../shared"), PathBuf::from);
+    if !quick {
+        for (model, data) in SHARED {
+            models.push((model, shared.join("models").join(model), data));
+        }
+    }
+    let mut agreed = Vec::new();
+    for (name, checkpoint, data) in models {
+        if !checkpoint.exists() {
+            eprintln!(
+                "=== {name}: not here, so not compared ({})",
+                checkpoint.display()
+            );
+            continue;
+        }
+        eprintln!("=== {name}: one file and the same logits");
+        let file = folder.join(format!("{name}.filbert"));
+        process::run(
+            command(&host)
+                .arg("convert")
+                .arg(&checkpoint)
+                .arg("-o")
+                .arg(&file),
+        )?;
+        let small = name == "tiny-sst2";
+        if small || !quick {
+            let other = folder.join(format!("{name}-from-arm.filbert"));
+            process::run(
+                emulate(&converter, "max")
+                    .arg("convert")
+                    .arg(&checkpoint)
+                    .arg("-o")
+                    .arg(&other),
+            )?;
+            if !process::same(&file, &other)? {
+                return Err(format!("{name}: Arm writes another file than this machine"));
+            }
+            println!("{name}: Arm writes the same file");
+        }
+        let texts = folder.join(format!("{name}.txt"));
+        let count = write_texts(&shared, data, if quick { FEW_TEXTS } else { TEXTS }, &texts)?;
+        let fingerprints = compute(&host, &device, &file, &texts, small)?;
+        let sets: Vec<_> = fingerprints.iter().map(|(set, _)| set.as_str()).collect();
+        let first = &fingerprints[0].1;
+        if fingerprints
+            .iter()
+            .any(|(_, fingerprint)| fingerprint != first)
+        {
+            return Err(format!("{name}: {fingerprints:?}"));
+        }
+        println!(
+            "{name}: {count} texts, fingerprint {first} on {}",
+            sets.join(", ")
+        );
+        agreed.push((file, texts, first.clone()));
+    }
+    if armv7 {
+        run_armv7(&agreed[0])?;
+    }
+    let size = std::fs::metadata(&device)
+        .map_err(|error| error.to_string())?
+        .len();
+    println!("the command for 64-bit Arm, static, without the converter: {size} bytes");
+    println!("kernel sets that ran on Arm: {}", ARM_SETS.join(" "));
+    Ok(())
+}
+
+/// The fingerprint of every set that runs here or under qemu.
+fn compute(
+    host: &Path,
+    device: &Path,
+    file: &Path,
+    texts: &Path,
+    small: bool,
+) -> Result<Vec<(String, String)>, String> {
+    let mut found = Vec::new();
+    // In every way to run, where that does not take all day.
+    let ways: &[&str] = if small {
+        &["--threads", "1,2,3,8"]
+    } else {
+        &[]
+    };
+    for set in HOST_SETS {
+        if !sets_of(host)?.contains(&(*set).to_owned()) {
+            continue;
+        }
+        let mut selftest = command(host);
+        selftest.env("FILBERT_ISA", set);
+        found.push((
+            (*set).to_owned(),
+            fingerprint(&mut selftest, file, texts, ways)?,
+        ));
+    }
+    for set in ARM_SETS
+        .iter()
+        .chain(if small { &["scalar"][..] } else { &[] })
+    {
+        let mut selftest = emulate(device, "max");
+        selftest.env("FILBERT_ISA", set);
+        found.push((
+            format!("{set} (Arm)"),
+            fingerprint(&mut selftest, file, texts, ways)?,
+        ));
+    }
+    Ok(found)
+}
+
+/// The sets that this machine has: the list in the refusal of one that no machine has.
+fn sets_of(host: &Path) -> Result<Vec<String>, String> {
+    let refusal = command(host)
+        .args(["classify", "models/tiny-sst2", "x"])
+        .env("FILBERT_ISA", "none")
+        .output()
+        .map_err(|error| format!("{}: {error}", host.display()))?;
+    let message = String::from_utf8_lossy(&refusal.stderr).into_owned();
+    let (_, list) = message.rsplit_once("it has ").ok_or(message.clone())?;
+    Ok(list.trim().split(", ").map(str::to_owned).collect())
+}
+
+fn fingerprint(
+    selftest: &mut Command,
+    file: &Path,
+    texts: &Path,
+    ways: &[&str],
+) -> Result<String, String> {
+    let printed = output(
+        selftest
+            .arg("selftest")
+            .arg(file)
+            .arg("--texts")
+            .arg(texts)
+            .args(ways),
+    )?;
+    printed
+        .rsplit_once("fingerprint ")
+        .and_then(|(_, rest)| rest.get(..16))
+        .map(str::to_owned)
+        .ok_or(format!("no fingerprint in {printed:?}"))
+}
+
+/// A program under qemu.
+fn emulate(program: &Path, cpu: &str) -> Command {
+    let mut emulator = command(EMULATOR);
+    emulator.arg(program).env("QEMU_CPU", cpu);
+    emulator
+}
+
+/// Writes the first texts of a labelled set, a line each, and returns their number; lines of the
+/// README where the set is not there.
+fn write_texts(shared: &Path, data: &str, most: usize, to: &Path) -> Result<usize, String> {
+    let set = shared.join("data").join(data).join("dev.tsv");
+    let lines: Vec<String> = if set.exists() {
+        // The label is the last column.
+        let text = |line: &str| line.rsplit_once('\t').map(|(text, _)| text.to_owned());
+        process::read(&set)?
+            .lines()
+            .skip(1)
+            .filter_map(text)
+            .collect()
+    } else {
+        let readme = process::read(&root().join("README.md"))?;
+        readme
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let lines = &lines[..lines.len().min(most)];
+    process::write(to, &(lines.join("\n") + "\n"))?;
+    Ok(lines.len())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    std::fs::copy(from, to).map_err(|error| format!("{}: {error}", from.display()))?;
+    Ok(())
+}
+
+/// Fails if a program needs a dynamic linker.
+fn check_static(program: &Path) -> Result<(), String> {
+    let headers = output(
+        command("aarch64-linux-gnu-readelf")
+            .arg("--program-headers")
+            .arg(program),
+    )?;
+    if headers.contains("INTERP") {
+        return Err(format!("{} is not static", program.display()));
+    }
+    Ok(())
+}
+
+/// The scalar kernels on 32-bit Arm give the same logits.
+fn run_armv7((file, texts, expected): &(PathBuf, PathBuf, String)) -> Result<(), String> {
+    eprintln!("=== 32-bit Arm");
+    process::run(
+        arm::cargo_armv7("build")
+            .args(["-p", "filbert-cli", "--no-default-features", "--config"])
+            .arg("profile.release.strip=true")
+            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static"),
+    )?;
+    let program = root()
+        .join("target/cross")
+        .join(ARMV7)
+        .join("release/filbert");
+    let found = fingerprint(command("qemu-arm-static").arg(&program), file, texts, &[])?;
+    if found != *expected {
+        return Err(format!("32-bit Arm: fingerprint {found}, not {expected}"));
+    }
+    let size = std::fs::metadata(&program)
+        .map_err(|error| error.to_string())?
+        .len();
+    println!("32-bit Arm: the same fingerprint; the command has {size} bytes, static");
+    Ok(())
+}

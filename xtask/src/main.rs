@@ -1,0 +1,55 @@
+//! `cargo xtask TASK`: what is done with the repository beside building it.
+
+mod arm;
+mod cross;
+mod kernels;
+mod process;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask TASK
+
+  cross [--quick] [--armv7]
+      Builds for 64-bit Arm, runs the tests under qemu with NEON alone, with dotprod and with
+      i8mm, and compares files and logits with those of this machine, bit for bit.
+      --quick  fewer texts, and no models but the one in the repository
+      --armv7  32-bit Arm too: builds the standard library
+  kernels [--check]
+      Predicts the speed of the Arm kernels with llvm-mca, and writes the table in
+      docs/kernels.md.
+      --check  writes nothing; fails if a tile of a set is not found in the code
+
+Both need an Arm toolchain: docs/kernels.md says which.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments[..] {
+        ["cross", ref options @ ..] if known(options, &["--quick", "--armv7"]) => {
+            cross::run(options.contains(&"--quick"), options.contains(&"--armv7"))
+        }
+        ["kernels", ref options @ ..] if known(options, &["--check"]) => {
+            kernels::run(options.contains(&"--check"))
+        }
+        ["-h" | "--help" | "help"] => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn known(options: &[&str], all: &[&str]) -> bool {
+    options.iter().all(|option| all.contains(option))
+}
