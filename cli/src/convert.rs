@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use filbert_convert::conversion::{Conversion, Outcome};
+use filbert_convert::comparison::Comparison;
+use filbert_convert::conversion::{Conversion, Format, Outcome};
 use filbert_convert::evaluation::Evaluation;
 
 use crate::Failure;
@@ -72,16 +73,24 @@ fn parse_points(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let files = [
+        (Format::Filbert, &arguments.output),
+        (Format::Onnx, &arguments.onnx),
+        (Format::OnnxInt8, &arguments.onnx_int8),
+    ];
     let conversion = Conversion {
-        filbert: arguments.output.clone(),
-        onnx: arguments.onnx.clone(),
-        onnx_int8: arguments.onnx_int8.clone(),
-        eval: arguments.eval.clone(),
-        max_drop: arguments.max_drop,
+        files: files
+            .into_iter()
+            .filter_map(|(format, path)| Some((format, path.clone()?)))
+            .collect(),
+        comparison: arguments.eval.clone().map(|dataset| Comparison {
+            dataset,
+            max_drop: arguments.max_drop,
+        }),
     };
     let outcome = conversion.run(&arguments.checkpoint, &mut ProgressBars::default())?;
     write_summary(&mut io::stdout().lock(), &outcome)?;
-    match (&outcome.evaluation, conversion.max_drop) {
+    match (&outcome.evaluation, arguments.max_drop) {
         (Some(evaluation), Some(max)) if outcome.limit_passed => {
             Err(Failure::AccuracyLimit(format!(
                 "nothing written: int8 loses {} points of accuracy on {}, more than the {max} of \

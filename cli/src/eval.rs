@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use filbert::{Classifier, Options};
 use filbert_convert::Checkpoint;
+use filbert_convert::comparison::compare;
 use filbert_convert::dataset::Dataset;
 use filbert_convert::evaluation::{Evaluation, evaluate};
 
@@ -58,12 +59,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let threads = arguments.threads.get();
     let model = model::open(&arguments.model)?;
     let classifier = Classifier::new(model, &Options::new().threads(threads))?;
-    let evaluation = evaluate(
-        &classifier,
-        &dataset,
-        reference.as_ref(),
-        &mut ProgressBars::default(),
-    )?;
+    let mut progress = ProgressBars::default();
+    let evaluation = match &reference {
+        Some(checkpoint) => compare(&classifier, &dataset, checkpoint, &mut progress)?,
+        None => evaluate(&classifier, &dataset, &mut progress)?,
+    };
     let mut out = BufWriter::new(io::stdout().lock());
     if arguments.json {
         let json = serde_json::to_string(&evaluation)

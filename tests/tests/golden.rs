@@ -7,11 +7,12 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 use filbert::{Classifier, Input, Options};
+use filbert_convert::Checkpoint;
+use filbert_convert::comparison::compare;
 use filbert_convert::dataset::Dataset;
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
 use filbert_convert::reference::Reference;
-use filbert_convert::{Checkpoint, evaluation};
 use filbert_tests::golden::{self, Golden};
 use filbert_tests::shared;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -164,7 +165,7 @@ fn check_accuracy(
     let (checkpoint, bytes) = convert(&folder.join("models").join(model))?;
     let classifier = Classifier::from_bytes(bytes, &Options::default())?;
     let dataset = Dataset::read(&folder.join("data").join(data).join("dev.tsv"))?;
-    let measured = evaluation::evaluate(&classifier, &dataset, Some(&checkpoint), &mut Quiet)?;
+    let measured = compare(&classifier, &dataset, &checkpoint, &mut Quiet)?;
     let report = serde_json::from_slice::<serde_json::Value>(&measured.report()?)?;
     let figure = |key: &str| {
         report[key]
