@@ -6,18 +6,18 @@ use bytemuck::{Pod, Zeroable};
 use crate::format::{Activation, BLOCK, Columns, LinearShape, PANEL, padded};
 use crate::kernels::matrix::{Matrix, MatrixMut, PanelsMut};
 use crate::kernels::rows::{Norm, RowOperation, RowScale};
-use crate::kernels::{Features, Kernels, Product, available};
+use crate::kernels::{Kernels, Product, available};
 use crate::model::Model;
 use crate::tokenizer::{Encoding, Scratch};
 use crate::workspace::Buffer;
 
 /// The names of this CPU's kernel sets, best first.
 pub fn sets() -> Vec<&'static str> {
-    available(Features::detect()).map(|set| set.name).collect()
+    available().map(|set| set.name).collect()
 }
 
 fn find_set(name: &str) -> &'static Kernels {
-    available(Features::detect())
+    available()
         .find(|set| set.name == name)
         .expect("the set is one of `sets`")
 }
@@ -86,6 +86,7 @@ impl ProductBenchmark {
                 scales: &self.scales,
                 weights: self.weights.first(weights),
                 columns: &self.columns,
+                checks: None,
                 blocks: self.shape.blocks(),
                 upcoming: &[],
             },

@@ -54,6 +54,7 @@ pub(crate) fn multiply(
                     scales: rows.scales,
                     weights: part.values,
                     columns: part.columns,
+                    checks: Some(part.checks),
                     blocks: part.shape.blocks(),
                     upcoming: match weights.part(end..panels).values {
                         [] => upcoming,

@@ -3,8 +3,8 @@
 
 use super::matrix::{Matrix, MatrixMut, PanelsMut};
 use super::rows::{Norm, RowOperation, RowScale};
-use super::{Features, Kernels, Product, available, scalar};
-use crate::format::{Activation, Columns, LinearShape, PANEL, padded};
+use super::{Kernels, PanelCheck, Product, available, scalar};
+use crate::format::{Activation, BLOCK, Columns, LinearShape, PANEL, padded};
 
 /// A small generator: splitmix64.
 struct Random(u64);
@@ -39,18 +39,14 @@ impl Random {
 
 /// The sets to test here: those of this CPU, and the AVX-VNNI tiles in another encoding.
 fn sets() -> Vec<&'static Kernels> {
-    let features = Features::detect();
-    let mut sets: Vec<_> = available(features)
-        .filter(|kernels| kernels.name != "scalar")
-        .collect();
+    let sets = available().filter(|kernels| kernels.name != "scalar");
     #[cfg(target_arch = "x86_64")]
-    {
-        let other = &super::x86_64::avxvnni::by_avx512vl::KERNELS;
-        if features.contains(other.requires) {
-            sets.push(other);
-        }
-    }
-    sets
+    let sets = sets.flat_map(|kernels| {
+        let other =
+            (kernels.name == "avx512vnni").then_some(&super::x86_64::avxvnni::by_avx512vl::KERNELS);
+        [Some(kernels), other].into_iter().flatten()
+    });
+    sets.collect()
 }
 
 /// Prints which sets ran, and fails if one that `FILBERT_REQUIRE_ISA` lists did not.
@@ -116,12 +112,19 @@ fn multiply(
 ) -> Vec<u32> {
     let width = weights.columns.len() * PANEL;
     let mut out = vec![f32::NAN; scales.len() * width];
+    let rows: Vec<u8> = rows.iter().map(|q| q ^ kernels.byte_xor).collect();
+    let checks: Vec<_> = weights
+        .columns
+        .iter()
+        .map(|_| PanelCheck::default())
+        .collect();
     kernels.multiply(
         Product {
-            rows: Matrix::new(rows, stride),
+            rows: Matrix::new(&rows, stride),
             scales,
             weights: &weights.weights,
             columns: &weights.columns,
+            checks: Some(&checks),
             blocks: weights.shape.blocks(),
             // Any bytes: they are fetched, not used.
             upcoming: &weights.weights[weights.weights.len() / 2..],
@@ -194,6 +197,46 @@ fn extreme_products_do_not_saturate() {
     }
 }
 
+#[test]
+fn panels_that_no_converter_writes_have_the_bits_of_scalar() {
+    let mut random = Random(8);
+    for kernels in sets() {
+        for rows in [1, 2, 3, 7] {
+            let mut weights = Weights::new(36, 100, &mut random, |r| (r.next() % 255) as i8);
+            // One with a sum that is not its weights', one with a -128, one with both.
+            weights.columns[1].sum[3] ^= 1;
+            weights.columns[4].sum[15] = i32::MIN;
+            for (input, output) in [(35, 40), (0, 41), (0, 79)] {
+                weights.weights[weights.shape.index(input, output)] = -128;
+            }
+            let rows: Vec<u8> = (0..rows * 48).map(|_| random.next() as u8).collect();
+            let scales: Vec<_> = rows
+                .chunks_exact(48)
+                .map(|row| RowScale {
+                    scale: 1.0,
+                    zero_point: i32::from(row[0]),
+                })
+                .collect();
+            let expected = multiply(&scalar::KERNELS, &rows, 48, &scales, &weights);
+            let actual = multiply(kernels, &rows, 48, &scales, &weights);
+            assert_eq!(expected, actual, "{} {}", kernels.name, scales.len());
+        }
+    }
+}
+
+#[test]
+fn a_panel_is_checked_once() {
+    let (weights, columns) = ([0; BLOCK * PANEL], bytemuck::Zeroable::zeroed());
+    for sound in [true, false] {
+        let check = PanelCheck::default();
+        let is_sound =
+            |found: fn(&[i8], &Columns) -> bool| check.is_sound(&weights, &columns, found);
+        let find = [|_: &[i8], _: &Columns| false, |_: &[i8], _: &Columns| true];
+        assert_eq!(is_sound(find[usize::from(sound)]), sound);
+        assert_eq!(is_sound(|_, _| unreachable!("it is known")), sound);
+    }
+}
+
 /// What a row operation wrote, as bits.
 #[derive(Default, PartialEq, Debug)]
 struct Written {
@@ -209,8 +252,9 @@ impl Written {
         self
     }
 
-    fn bytes(mut self, values: &[u8]) -> Self {
-        self.bytes.extend(values);
+    fn bytes(mut self, kernels: &Kernels, values: &[u8]) -> Self {
+        self.bytes
+            .extend(values.iter().map(|q| q ^ kernels.byte_xor));
         self
     }
 
@@ -252,7 +296,7 @@ fn run_all(
         written.push(
             Written::default()
                 .floats(&floats)
-                .bytes(&bytes)
+                .bytes(kernels, &bytes)
                 .scales(&scales),
         );
     }
@@ -282,14 +326,14 @@ fn run_all(
             out: MatrixMut::new(&mut bytes, width),
             scales: &mut scales,
         });
-        let activated = Written::default().bytes(&bytes).scales(&scales);
+        let activated = Written::default().bytes(kernels, &bytes).scales(&scales);
         kernels.run_rows(RowOperation::Quantize {
             values: Matrix::new(&floats, width),
             balance,
             out: MatrixMut::new(&mut bytes, width),
             scales: &mut scales,
         });
-        let quantized = Written::default().bytes(&bytes).scales(&scales);
+        let quantized = Written::default().bytes(kernels, &bytes).scales(&scales);
         assert_eq!(
             activated, quantized,
             "{activation:?} in one step and in two"
@@ -302,22 +346,22 @@ fn run_all(
         out: MatrixMut::new(&mut bytes, width),
         scales: &mut scales,
     });
-    written.push(Written::default().bytes(&bytes).scales(&scales));
+    written.push(Written::default().bytes(kernels, &bytes).scales(&scales));
     kernels.run_rows(RowOperation::QuantizeQueries {
         values: Matrix::new(values, width),
         factor: 0.125,
         out: MatrixMut::new(&mut bytes, width),
         scales: &mut scales,
     });
-    written.push(Written::default().bytes(&bytes).scales(&scales));
-    bytes.fill(0);
+    written.push(Written::default().bytes(kernels, &bytes).scales(&scales));
+    bytes.fill(kernels.byte_xor);
     kernels.run_rows(RowOperation::Softmax {
         scores: Matrix::new(values, width),
         keys: columns,
         out: MatrixMut::new(&mut bytes, width),
         scales: &mut scales,
     });
-    written.push(Written::default().bytes(&bytes).scales(&scales));
+    written.push(Written::default().bytes(kernels, &bytes).scales(&scales));
 
     for keys in [true, false] {
         let shape = if keys {
@@ -366,6 +410,7 @@ fn run_all(
     written.push(Written::default().floats(&floats));
 
     let mut floats = vec![0.0; width];
+    bytes.iter_mut().for_each(|q| *q ^= kernels.byte_xor);
     let small: Vec<i8> = bytes.iter().map(|&b| b as i8).collect();
     let words: Vec<i16> = bytes.iter().map(|&b| (i16::from(b) - 128) * 255).collect();
     kernels.run_rows(RowOperation::Embed {
@@ -585,6 +630,7 @@ fn a_row_of_zeros_is_exact() {
             out: MatrixMut::new(&mut bytes, 32),
             scales: &mut scales,
         });
+        bytes.iter_mut().for_each(|q| *q ^= kernels.byte_xor);
         assert_eq!(bytes, [0; 32]);
         assert_eq!(scales[0], RowScale::default());
         let weights = Weights::new(32, 3, &mut Random(6), |r| r.next() as i8);

@@ -276,6 +276,20 @@ impl PanelMut<'_> {
     }
 }
 
+/// The first row and the height of each tile: at most `most` rows, as even as can be, so that no
+/// tile is left with one row.
+#[inline(always)]
+pub(crate) fn row_tiles(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let tiles = rows.div_ceil(most);
+    let mut first = 0;
+    (0..tiles).map(move |tile| {
+        let row = first;
+        let height = (rows - row).div_ceil(tiles - tile);
+        first += height;
+        (row, height)
+    })
+}
+
 /// Something that is written in disjoint parts, one by each task.
 ///
 /// # Safety
@@ -448,6 +462,24 @@ mod tests {
                     assert_eq!(value, (panel * 100 + row + 1) as f32);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn tiles_cover_the_rows_evenly() {
+        for rows in 0..100 {
+            let mut heights = Vec::new();
+            for (first, height) in row_tiles(rows, 6) {
+                assert_eq!(first, heights.iter().sum::<usize>());
+                heights.push(height);
+            }
+            assert_eq!(heights.iter().sum::<usize>(), rows);
+            assert!(heights.iter().all(|&h| (1..=6).contains(&h)));
+            let (least, most) = (heights.iter().min(), heights.iter().max());
+            assert!(
+                most.zip(least)
+                    .is_none_or(|(most, least)| most - least <= 1)
+            );
         }
     }
 }

@@ -403,7 +403,7 @@ fn quantize<S: Simd>(
 ) -> RowScale {
     let span = range.high - range.low;
     if span < MIN_RANGE {
-        out.fill(0);
+        out.fill(S::BYTE_XOR);
         return RowScale::default();
     }
     let inverse = 255.0 / span;

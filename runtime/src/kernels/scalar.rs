@@ -1,52 +1,57 @@
 //! The reference: the contract in plain code, for every CPU. The other kernels must give the
 //! bits that these give.
 
-use super::matrix::PanelsMut;
+use super::matrix::{PanelMut, PanelsMut};
 use super::rows::{self, RowOperation};
 use super::simd::{LANES, Simd, fold_halves};
-use super::{Features, Kernels, Product};
+use super::{Kernels, Product};
 use crate::format::{BLOCK, PANEL};
 
 pub(crate) static KERNELS: Kernels = Kernels {
     name: "scalar",
-    requires: Features::NONE,
+    byte_xor: 0,
     multiply,
     run_rows,
     run_peak,
 };
 
 fn multiply(product: Product<'_>, mut out: PanelsMut<'_>) {
-    let panel_bytes = product.blocks * BLOCK * PANEL;
-    let panels = product
-        .weights
-        .chunks_exact(panel_bytes)
-        .zip(product.columns);
-    for (panel, (weights, columns)) in panels.enumerate() {
+    for panel in 0..product.columns.len() {
         let [mut out] = out.columns_mut(panel);
-        for (i, scale) in product.scales.iter().enumerate() {
-            let row = product.rows.row(i);
-            let mut sums = [0i32; PANEL];
-            for (block, weights) in weights
-                .as_chunks::<{ BLOCK * PANEL }>()
-                .0
-                .iter()
-                .enumerate()
-            {
-                for (column, sum) in sums.iter_mut().enumerate() {
-                    for k in 0..BLOCK {
-                        let q = i32::from(row[block * BLOCK + k]);
-                        *sum = sum.wrapping_add(q * i32::from(weights[column * BLOCK + k]));
-                    }
+        multiply_panel(&product, panel, KERNELS.byte_xor, &mut out);
+    }
+}
+
+/// All rows by one panel, whatever its weights and sums; the rows are stored xor'ed.
+pub(super) fn multiply_panel(
+    product: &Product<'_>,
+    panel: usize,
+    byte_xor: u8,
+    out: &mut PanelMut<'_>,
+) {
+    let columns = &product.columns[panel];
+    let blocks = product
+        .panel_weights(panel)
+        .as_chunks::<{ BLOCK * PANEL }>()
+        .0;
+    for (i, scale) in product.scales.iter().enumerate() {
+        let row = product.rows.row(i);
+        let mut sums = [0i32; PANEL];
+        for (block, weights) in blocks.iter().enumerate() {
+            for (column, sum) in sums.iter_mut().enumerate() {
+                for k in 0..BLOCK {
+                    let q = i32::from(row[block * BLOCK + k] ^ byte_xor);
+                    *sum = sum.wrapping_add(q * i32::from(weights[column * BLOCK + k]));
                 }
             }
-            let to = out.row_mut(i);
-            for (column, to) in to.iter_mut().enumerate() {
-                // Wraps as vectors do; the sums of a valid file do not.
-                let offset = scale.zero_point.wrapping_mul(columns.sum[column]);
-                let centered = sums[column].wrapping_sub(offset);
-                let step = scale.scale * columns.scale[column];
-                *to = (centered as f32).mul_add(step, columns.bias[column]);
-            }
+        }
+        let to = out.row_mut(i);
+        for (column, to) in to.iter_mut().enumerate() {
+            // Wraps as vectors do; the sums of a valid file do not.
+            let offset = scale.zero_point.wrapping_mul(columns.sum[column]);
+            let centered = sums[column].wrapping_sub(offset);
+            let step = scale.scale * columns.scale[column];
+            *to = (centered as f32).mul_add(step, columns.bias[column]);
         }
     }
 }

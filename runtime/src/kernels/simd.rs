@@ -16,6 +16,9 @@ pub(crate) trait Simd: Copy {
     /// 16 `i32`.
     type I32: Copy;
 
+    /// What `store_u8` xors its bytes with; see `Kernels::byte_xor`.
+    const BYTE_XOR: u8 = 0;
+
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F32;
     /// The 16 values of `from`.
@@ -65,7 +68,7 @@ pub(crate) trait Simd: Copy {
     fn reduce_add_i32(self, v: Self::I32) -> i32;
     /// Writes the 16 lanes.
     fn store_i32(self, v: Self::I32, to: &mut [i32; LANES]);
-    /// Writes the lanes, within -2^15..2^15, clamped to 0..=255.
+    /// Writes the lanes, within -2^15..2^15, clamped to 0..=255 and xor'ed with `BYTE_XOR`.
     fn store_u8(self, v: Self::I32, to: &mut [u8; LANES]);
     /// Writes lanes in -128..=127.
     fn store_i8(self, v: Self::I32, to: &mut [i8; LANES]);

@@ -20,6 +20,7 @@ use crate::format::{
     self, Activation, Columns, Labels, LinearShape, NO_TEXT, PANEL, Problem, Section, SectionKind,
     SelfTest, SelfTestCase, Shape, Tensor, TensorKind, padded,
 };
+use crate::kernels::PanelCheck;
 use crate::tokenizer::{Tokenizer, VocabularyLayout};
 use frame::{check_checksum, check_header, check_sections, check_shape, check_tensors};
 
@@ -34,6 +35,8 @@ pub struct Model {
     version: (u16, u16),
     sections: [Section; SectionKind::ALL.len()],
     tensors: Vec<Tensor>,
+    /// Of each tensor of [`Columns`], a check of each panel.
+    checks: Vec<Box<[PanelCheck]>>,
     vocabulary: VocabularyLayout,
 }
 
@@ -91,6 +94,8 @@ pub(crate) struct LinearWeights<'a> {
     pub(crate) values: &'a [i8],
     /// `[panels]`.
     pub(crate) columns: &'a [Columns],
+    /// `[panels]`.
+    pub(crate) checks: &'a [PanelCheck],
 }
 
 impl LinearWeights<'_> {
@@ -103,7 +108,8 @@ impl LinearWeights<'_> {
                 ..self.shape
             },
             values: &self.values[panels.start * bytes..panels.end * bytes],
-            columns: &self.columns[panels],
+            columns: &self.columns[panels.clone()],
+            checks: &self.checks[panels],
         }
     }
 }
@@ -265,6 +271,16 @@ impl Model {
             section(SectionKind::Tensors),
             section(SectionKind::Weights),
         )?;
+        let checks = tensors
+            .iter()
+            .map(|tensor| match tensor.data_type {
+                data_type if data_type == format::DataType::Columns as u32 => {
+                    let panels = tensor.length as usize / size_of::<Columns>();
+                    (0..panels).map(|_| PanelCheck::default()).collect()
+                }
+                _ => Box::default(),
+            })
+            .collect();
         let vocabulary =
             VocabularyLayout::parse(section(SectionKind::Vocabulary), shape.vocabulary)?;
 
@@ -276,6 +292,7 @@ impl Model {
             version: (header.major, header.minor),
             sections,
             tensors,
+            checks,
             vocabulary,
             storage,
         };
@@ -384,13 +401,17 @@ impl Model {
         Ok(())
     }
 
-    fn tensor<T: Pod>(&self, kind: TensorKind, layer: usize) -> &[T] {
-        let tensor = self
-            .tensors
+    /// The tensor's number.
+    fn find_tensor(&self, kind: TensorKind, layer: usize) -> usize {
+        let first = layer * TENSORS_OF_LAYER;
+        let at = self.tensors[first..]
             .iter()
-            .skip(layer * TENSORS_OF_LAYER)
-            .find(|tensor| tensor.kind == kind as u32 && tensor.layer == layer as u32)
-            .expect("the shape implies the tensor");
+            .position(|tensor| tensor.kind == kind as u32 && tensor.layer == layer as u32);
+        first + at.expect("the shape implies the tensor")
+    }
+
+    fn tensor<T: Pod>(&self, kind: TensorKind, layer: usize) -> &[T] {
+        let tensor = &self.tensors[self.find_tensor(kind, layer)];
         let bytes =
             &self.section(SectionKind::Weights)[tensor.offset as usize..][..tensor.length as usize];
         try_cast_slice(bytes).expect("tensors are aligned")
@@ -407,6 +428,7 @@ impl Model {
             shape,
             values: self.tensor(values, layer),
             columns: self.tensor(columns, layer),
+            checks: &self.checks[self.find_tensor(columns, layer)],
         }
     }
 

@@ -10,16 +10,16 @@
 
 use std::arch::x86_64::*;
 
-use super::super::matrix::{PanelMut, PanelsMut};
+use super::super::matrix::{PanelMut, PanelsMut, row_tiles};
 use super::super::rows::{self, RowOperation};
 use super::super::simd::{LANES, Simd};
-use super::super::{Features, Kernels, Product};
-use super::{Prefetch, row_tiles};
+use super::super::{Kernels, Product};
+use super::Prefetch;
 use crate::format::{BLOCK, PANEL};
 
 pub(in super::super) static KERNELS: Kernels = Kernels {
     name: "avx2",
-    requires: Features::AVX2,
+    byte_xor: 0,
     multiply,
     run_rows,
     run_peak,

@@ -10,19 +10,17 @@
 
 use std::arch::x86_64::*;
 
-use super::super::matrix::{PanelMut, PanelsMut};
+use super::super::matrix::{PanelMut, PanelsMut, row_tiles};
 use super::super::rows::{self, RowOperation};
 use super::super::simd::{LANES, Simd};
-use super::super::{Features, Kernels, Product};
+use super::super::{Kernels, Product};
+use super::Prefetch;
 use super::avx2::fold_eight;
-use super::{Prefetch, row_tiles};
 use crate::format::{BLOCK, PANEL};
 
 pub(in super::super) static KERNELS: Kernels = Kernels {
     name: "avx512vnni",
-    requires: Features::AVX2
-        .with(Features::AVX512)
-        .with(Features::AVX512_VNNI),
+    byte_xor: 0,
     multiply,
     run_rows,
     run_peak,

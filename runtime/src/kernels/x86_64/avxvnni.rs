@@ -9,14 +9,14 @@
 
 use std::arch::x86_64::*;
 
-use super::super::matrix::{PanelMut, PanelsMut};
-use super::super::{Features, Kernels, Product};
-use super::{Prefetch, avx2, row_tiles};
+use super::super::matrix::{PanelMut, PanelsMut, row_tiles};
+use super::super::{Kernels, Product};
+use super::{Prefetch, avx2};
 use crate::format::{BLOCK, PANEL};
 
 pub(in super::super) static KERNELS: Kernels = Kernels {
     name: "avxvnni",
-    requires: Features::AVX2.with(Features::AVX_VNNI),
+    byte_xor: 0,
     multiply,
     run_rows: avx2::run_rows,
     run_peak,
@@ -198,9 +198,7 @@ pub(in super::super) mod by_avx512vl {
 
     pub(in super::super::super) static KERNELS: Kernels = Kernels {
         name: "avxvnni by avx512vl",
-        requires: Features::AVX2
-            .with(Features::AVX512)
-            .with(Features::AVX512_VNNI),
+        byte_xor: 0,
         multiply,
         run_rows: avx2::run_rows,
         run_peak,

@@ -40,20 +40,6 @@ pub(super) fn detect() -> Features {
         .fold(Features::NONE, |all, (_, feature)| all.with(feature))
 }
 
-/// The first row and the height of each tile: at most `most` rows, as even as can be, so that no
-/// tile is left with one row.
-#[inline(always)]
-fn row_tiles(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
-    let tiles = rows.div_ceil(most);
-    let mut first = 0;
-    (0..tiles).map(move |tile| {
-        let row = first;
-        let height = (rows - row).div_ceil(tiles - tile);
-        first += height;
-        (row, height)
-    })
-}
-
 /// Fetches the weights of the next panels to the second-level cache while these are used, a
 /// few lines at each step. The hardware's prefetcher stops at the end of a page, and a panel has
 /// few pages: without this, short texts wait for memory at each of them.
@@ -93,29 +79,6 @@ impl Prefetch {
             // SAFETY: a prefetch reads nothing; SSE is part of x86-64.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(self.next.cast()) };
             self.next = self.next.wrapping_add(BLOCK * PANEL);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tiles_cover_the_rows_evenly() {
-        for rows in 0..100 {
-            let mut heights = Vec::new();
-            for (first, height) in row_tiles(rows, 6) {
-                assert_eq!(first, heights.iter().sum::<usize>());
-                heights.push(height);
-            }
-            assert_eq!(heights.iter().sum::<usize>(), rows);
-            assert!(heights.iter().all(|&h| (1..=6).contains(&h)));
-            let (least, most) = (heights.iter().min(), heights.iter().max());
-            assert!(
-                most.zip(least)
-                    .is_none_or(|(most, least)| most - least <= 1)
-            );
         }
     }
 }
