@@ -14,7 +14,7 @@ pub(crate) const MODEL: &str = if CONVERT {
     "A .filbert file"
 };
 
-/// The lines that this build has, each with when it has them.
+/// Those lines that this build has; each comes with whether it does.
 pub(crate) fn lines(all: &[(bool, &str)]) -> String {
     let lines = all.iter().filter(|(has, _)| *has);
     lines.map(|(_, line)| *line).collect::<Vec<_>>().join("\n")

@@ -36,47 +36,62 @@ struct Arguments {
 }
 
 fn short_examples() -> String {
+    let convert = "  \
+  filbert classify models/tiny-sst2 \"a gorgeous, witty film\"
+  filbert convert models/tiny-sst2 -o tiny.filbert";
+    let file = "  filbert classify tiny.filbert \"a gorgeous, witty film\"";
+    let reference = "  filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2";
+    let end = "  \
+  filbert bench tiny.filbert
+
+`filbert COMMAND --help` tells more, with examples.";
     help::lines(&[
         (ALWAYS, "Examples:"),
-        (CONVERT, "  filbert classify models/tiny-sst2 \"a gorgeous, witty film\""),
-        (CONVERT, "  filbert convert models/tiny-sst2 -o tiny.filbert"),
-        (!CONVERT, "  filbert classify tiny.filbert \"a gorgeous, witty film\""),
+        (CONVERT, convert),
+        (!CONVERT, file),
         (ALWAYS, "  filbert classify tiny.filbert < reviews.txt"),
-        (ONNX, "  filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2"),
+        (ONNX, reference),
         (!ONNX, "  filbert eval tiny.filbert reviews.tsv"),
-        (ALWAYS, "  filbert bench tiny.filbert"),
-        (ALWAYS, ""),
-        (ALWAYS, "`filbert COMMAND --help` tells more, with examples."),
+        (ALWAYS, end),
     ])
 }
 
 fn long_examples() -> String {
+    let convert = "  \
+  A checkpoint as Hugging Face transformers saves it, converted on the spot:
+    filbert classify models/tiny-sst2 \"a gorgeous, witty film\"
+
+  Converted once, then used, one text a line:
+    filbert convert models/tiny-sst2 -o tiny.filbert";
+    let file = "  \
+  Texts that are arguments, or lines of standard input:
+    filbert classify tiny.filbert \"a gorgeous, witty film\"";
+    let reference = "  \
+  What int8 costs on your own labelled texts:
+    filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2";
+    let accuracy = "  \
+  How good it is on your own labelled texts:
+    filbert eval tiny.filbert reviews.tsv";
+    let end = "
+  How fast it is on this machine:
+    filbert bench tiny.filbert
+
+Results go to standard output, everything else to standard error.
+
+Exit codes:
+  0  done
+  1  failed: the reason is on standard error
+  2  wrong usage";
+    let limit = "  3  int8 lost more accuracy than --max-drop allows; nothing was written";
     help::lines(&[
         (ALWAYS, "Examples:"),
-        (CONVERT, "  A checkpoint as Hugging Face transformers saves it, converted on the spot:"),
-        (CONVERT, "    filbert classify models/tiny-sst2 \"a gorgeous, witty film\""),
-        (CONVERT, ""),
-        (CONVERT, "  Converted once, then used, one text a line:"),
-        (CONVERT, "    filbert convert models/tiny-sst2 -o tiny.filbert"),
-        (!CONVERT, "  Texts that are arguments, or lines of standard input:"),
-        (!CONVERT, "    filbert classify tiny.filbert \"a gorgeous, witty film\""),
-        (ALWAYS, "    filbert classify tiny.filbert < reviews.txt"),
-        (ALWAYS, ""),
-        (ONNX, "  What int8 costs on your own labelled texts:"),
-        (ONNX, "    filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2"),
-        (!ONNX, "  How good it is on your own labelled texts:"),
-        (!ONNX, "    filbert eval tiny.filbert reviews.tsv"),
-        (ALWAYS, ""),
-        (ALWAYS, "  How fast it is on this machine:"),
-        (ALWAYS, "    filbert bench tiny.filbert"),
-        (ALWAYS, ""),
-        (ALWAYS, "Results go to standard output, everything else to standard error."),
-        (ALWAYS, ""),
-        (ALWAYS, "Exit codes:"),
-        (ALWAYS, "  0  done"),
-        (ALWAYS, "  1  failed: the reason is on standard error"),
-        (ALWAYS, "  2  wrong usage"),
-        (ONNX, "  3  int8 lost more accuracy than --max-drop allows; nothing was written"),
+        (CONVERT, convert),
+        (!CONVERT, file),
+        (ALWAYS, "    filbert classify tiny.filbert < reviews.txt\n"),
+        (ONNX, reference),
+        (!ONNX, accuracy),
+        (ALWAYS, end),
+        (ONNX, limit),
     ])
 }
 
