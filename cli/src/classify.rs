@@ -12,6 +12,7 @@ use filbert::{
     Category, Classification, Classifier, ErrorCode, Input, Model, Options, Problem, Truncation,
 };
 
+use crate::help::{self, ALWAYS, CONVERT};
 use crate::terminal::{note, one_line};
 use crate::{Failure, model};
 
@@ -21,6 +22,31 @@ const BATCH: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
 /// Where any number of labels may be right, those with at least this score are.
 const MULTI_LABEL_THRESHOLD: f32 = 0.5;
+
+const CHECKPOINT_EXAMPLE: &str = "  \
+  filbert classify models/tiny-sst2 \"a gorgeous, witty film\"";
+const EXAMPLES: &str = "  \
+  filbert classify tiny.filbert --json < reviews.txt
+  filbert classify tiny.filbert --top-k 2 \"good coffee\" \"cold soup\"
+  filbert classify pairs.filbert --pair \"It rained.\" \"The weather was wet.\"
+  filbert classify tiny.filbert -- \"-1 star\"";
+const LONG_CHECKPOINT_EXAMPLE: &str = "  \
+  A checkpoint, converted in memory:
+    filbert classify models/tiny-sst2 \"a gorgeous, witty film\"
+";
+const LONG_EXAMPLES: &str = "  \
+  A file, one text a line; JSON as the text-classification pipeline of transformers has it:
+    filbert classify tiny.filbert --json < reviews.txt
+    {\"label\":\"POSITIVE\",\"score\":0.9987}
+
+  Both labels, the better one first:
+    filbert classify tiny.filbert --top-k 2 \"good coffee\" \"cold soup\"
+
+  Pairs of texts: two arguments each, or two texts with a tab between on each line:
+    filbert classify pairs.filbert --pair \"It rained.\" \"The weather was wet.\"
+
+  A text that begins with a dash:
+    filbert classify tiny.filbert -- \"-1 star\"";
 
 /// Say which label fits a text
 #[derive(Args)]
@@ -36,33 +62,19 @@ A model for which one label is right answers with the best label and its probabi
 number of labels may be right (problem_type multi_label_classification), the answer is every \
 label with a probability of at least 0.5, or what --threshold says. A regression model answers \
 with its numbers.",
-    after_help = "\
-Examples:
-  filbert classify models/tiny-sst2 \"a gorgeous, witty film\"
-  filbert classify tiny.filbert --json < reviews.txt
-  filbert classify tiny.filbert --top-k 2 \"good coffee\" \"cold soup\"
-  filbert classify pairs.filbert --pair \"It rained.\" \"The weather was wet.\"
-  filbert classify tiny.filbert -- \"-1 star\"",
-    after_long_help = "\
-Examples:
-  A checkpoint, converted in memory:
-    filbert classify models/tiny-sst2 \"a gorgeous, witty film\"
-
-  A file, one text a line; JSON as the text-classification pipeline of transformers has it:
-    filbert classify tiny.filbert --json < reviews.txt
-    {\"label\":\"POSITIVE\",\"score\":0.9987}
-
-  Both labels, the better one first:
-    filbert classify tiny.filbert --top-k 2 \"good coffee\" \"cold soup\"
-
-  Pairs of texts: two arguments each, or two texts with a tab between on each line:
-    filbert classify pairs.filbert --pair \"It rained.\" \"The weather was wet.\"
-
-  A text that begins with a dash:
-    filbert classify tiny.filbert -- \"-1 star\""
+    after_help = help::lines(&[
+        (ALWAYS, "Examples:"),
+        (CONVERT, CHECKPOINT_EXAMPLE),
+        (ALWAYS, EXAMPLES)
+    ]),
+    after_long_help = help::lines(&[
+        (ALWAYS, "Examples:"),
+        (CONVERT, LONG_CHECKPOINT_EXAMPLE),
+        (ALWAYS, LONG_EXAMPLES)
+    ])
 )]
 pub(crate) struct Arguments {
-    /// A .filbert file, or a checkpoint's folder (converted in memory)
+    #[arg(help = help::MODEL)]
     model: PathBuf,
     /// Texts to classify; without any, one text a line from standard input
     #[arg(value_name = "TEXT")]

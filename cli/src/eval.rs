@@ -6,35 +6,49 @@ use std::path::PathBuf;
 
 use clap::Args;
 use filbert::{Classifier, Options};
-use filbert_convert::Checkpoint;
 use filbert_convert::dataset::Dataset;
 use filbert_convert::evaluation::{Evaluation, evaluate};
+#[cfg(feature = "onnx")]
+use filbert_convert::{Checkpoint, comparison::compare};
 
+use crate::help::{self, ALWAYS, CONVERT, ONNX};
 use crate::terminal::{ProgressBars, note, one_line};
 use crate::{Failure, model};
 
-/// Measure a model on labelled texts, and int8 against float32
-#[derive(Args)]
-#[command(
-    long_about = "\
+const ABOUT: &str = if ONNX {
+    "\
 Measure a model on labelled texts: accuracy, the figures of each label, and speed. With \
 --reference, also what int8 costs: every text is run in float32 too, by another runtime (tract, \
-on the exported ONNX).
-
+on the exported ONNX)."
+} else {
+    "Measure a model on labelled texts: accuracy, the figures of each label, and speed."
+};
+const INPUT: &str = "
 TSV is a file of tab-separated lines. The first is `text<TAB>label`, or \
 `text_a<TAB>text_b<TAB>label` for pairs. Nothing is quoted. A label is one of the model's.
-
+";
+const OUTPUT: &str = if ONNX {
+    "\
 JSON has the keys accuracy, count, truncated, per_class and texts_per_second; with --reference \
 also reference_accuracy, accuracy_drop (in points), agreement (the share of texts with the same \
-label), max_abs_diff and mean_abs_diff (of the logits), which are null without it.",
-    after_help = "\
-Examples:
-  filbert eval tiny.filbert reviews.tsv
-  filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2
-  filbert eval models/tiny-sst2 reviews.tsv --json"
+label), max_abs_diff and mean_abs_diff (of the logits), which are null without it."
+} else {
+    "JSON has the keys accuracy, count, truncated, per_class and texts_per_second."
+};
+
+/// Measure a model on labelled texts
+#[derive(Args)]
+#[command(
+    long_about = help::lines(&[(ALWAYS, ABOUT), (ALWAYS, INPUT), (ALWAYS, OUTPUT)]),
+    after_help = help::lines(&[
+        (ALWAYS, "Examples:\n  filbert eval tiny.filbert reviews.tsv"),
+        (ONNX, "  filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2"),
+        (CONVERT, "  filbert eval models/tiny-sst2 reviews.tsv --json"),
+        (!CONVERT, "  filbert eval tiny.filbert reviews.tsv --json"),
+    ])
 )]
 pub(crate) struct Arguments {
-    /// A .filbert file, or a checkpoint's folder (converted in memory)
+    #[arg(help = help::MODEL)]
     model: PathBuf,
     /// The labelled texts
     tsv: PathBuf,
@@ -42,6 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
     /// The checkpoint that the model came from: compare with it, in float32
+    #[cfg(feature = "onnx")]
     #[arg(long, value_name = "CHECKPOINT")]
     reference: Option<PathBuf>,
     /// Threads; the answers do not depend on it
@@ -51,6 +66,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let dataset = Dataset::read(&arguments.tsv)?;
+    #[cfg(feature = "onnx")]
     let reference = match &arguments.reference {
         Some(folder) => Some(Checkpoint::open(folder)?),
         None => None,
@@ -58,12 +74,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let threads = arguments.threads.get();
     let model = model::open(&arguments.model)?;
     let classifier = Classifier::new(model, &Options::new().threads(threads))?;
-    let evaluation = evaluate(
-        &classifier,
-        &dataset,
-        reference.as_ref(),
-        &mut ProgressBars::default(),
-    )?;
+    let mut progress = ProgressBars::default();
+    #[cfg(feature = "onnx")]
+    let evaluation = match &reference {
+        Some(checkpoint) => compare(&classifier, &dataset, checkpoint, &mut progress)?,
+        None => evaluate(&classifier, &dataset, &mut progress)?,
+    };
+    #[cfg(not(feature = "onnx"))]
+    let evaluation = evaluate(&classifier, &dataset, &mut progress)?;
     let mut out = BufWriter::new(io::stdout().lock());
     if arguments.json {
         let json = serde_json::to_string(&evaluation)

@@ -5,8 +5,10 @@
 
 mod bench;
 mod classify;
+#[cfg(feature = "convert")]
 mod convert;
 mod eval;
+mod help;
 mod inspect;
 mod model;
 mod selftest;
@@ -18,32 +20,59 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::help::{ALWAYS, CONVERT, ONNX};
+
 /// Classify text on this machine, with int8 BERT models in one file.
 #[derive(Parser)]
 #[command(
     name = "filbert",
     version,
-    after_help = "\
-Examples:
+    after_help = short_examples(),
+    after_long_help = long_examples()
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn short_examples() -> String {
+    let convert = "  \
   filbert classify models/tiny-sst2 \"a gorgeous, witty film\"
-  filbert convert models/tiny-sst2 -o tiny.filbert
-  filbert classify tiny.filbert < reviews.txt
-  filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2
+  filbert convert models/tiny-sst2 -o tiny.filbert";
+    let file = "  filbert classify tiny.filbert \"a gorgeous, witty film\"";
+    let reference = "  filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2";
+    let end = "  \
   filbert bench tiny.filbert
 
-`filbert COMMAND --help` tells more, with examples.",
-    after_long_help = "\
-Examples:
+`filbert COMMAND --help` tells more, with examples.";
+    help::lines(&[
+        (ALWAYS, "Examples:"),
+        (CONVERT, convert),
+        (!CONVERT, file),
+        (ALWAYS, "  filbert classify tiny.filbert < reviews.txt"),
+        (ONNX, reference),
+        (!ONNX, "  filbert eval tiny.filbert reviews.tsv"),
+        (ALWAYS, end),
+    ])
+}
+
+fn long_examples() -> String {
+    let convert = "  \
   A checkpoint as Hugging Face transformers saves it, converted on the spot:
     filbert classify models/tiny-sst2 \"a gorgeous, witty film\"
 
   Converted once, then used, one text a line:
-    filbert convert models/tiny-sst2 -o tiny.filbert
-    filbert classify tiny.filbert < reviews.txt
-
+    filbert convert models/tiny-sst2 -o tiny.filbert";
+    let file = "  \
+  Texts that are arguments, or lines of standard input:
+    filbert classify tiny.filbert \"a gorgeous, witty film\"";
+    let reference = "  \
   What int8 costs on your own labelled texts:
-    filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2
-
+    filbert eval tiny.filbert reviews.tsv --reference models/tiny-sst2";
+    let accuracy = "  \
+  How good it is on your own labelled texts:
+    filbert eval tiny.filbert reviews.tsv";
+    let end = "
   How fast it is on this machine:
     filbert bench tiny.filbert
 
@@ -52,17 +81,24 @@ Results go to standard output, everything else to standard error.
 Exit codes:
   0  done
   1  failed: the reason is on standard error
-  2  wrong usage
-  3  int8 lost more accuracy than --max-drop allows; nothing was written"
-)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
+  2  wrong usage";
+    let limit = "  3  int8 lost more accuracy than --max-drop allows; nothing was written";
+    help::lines(&[
+        (ALWAYS, "Examples:"),
+        (CONVERT, convert),
+        (!CONVERT, file),
+        (ALWAYS, "    filbert classify tiny.filbert < reviews.txt\n"),
+        (ONNX, reference),
+        (!ONNX, accuracy),
+        (ALWAYS, end),
+        (ONNX, limit),
+    ])
 }
 
 #[derive(Subcommand)]
 enum Command {
     Classify(classify::Arguments),
+    #[cfg(feature = "convert")]
     Convert(convert::Arguments),
     Eval(eval::Arguments),
     Inspect(inspect::Arguments),
@@ -79,6 +115,7 @@ enum Failure {
     /// It cannot be asked for.
     Usage(String),
     /// int8 lost more accuracy than allowed.
+    #[cfg(feature = "onnx")]
     AccuracyLimit(String),
     /// Whoever read the results has seen enough.
     OutputClosed,
@@ -109,6 +146,7 @@ impl From<io::Error> for Failure {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Classify(arguments) => classify::run(&arguments),
+        #[cfg(feature = "convert")]
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
@@ -120,6 +158,7 @@ fn main() -> ExitCode {
         Ok(()) | Err(Failure::OutputClosed) => return ExitCode::SUCCESS,
         Err(Failure::Failed(message)) => (message, 1),
         Err(Failure::Usage(message)) => (message, 2),
+        #[cfg(feature = "onnx")]
         Err(Failure::AccuracyLimit(message)) => (message, 3),
     };
     terminal::note(&message);

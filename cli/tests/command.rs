@@ -606,6 +606,89 @@ fn selftest_reproduces_the_logits() {
     finish(unknown).failed(1, &["FILBERT_ISA", "abacus", "scalar"]);
 }
 
+/// The kernel sets of this CPU, as the refusal of another one lists them.
+fn kernel_sets() -> Vec<String> {
+    let mut command = command(&["selftest", model()]);
+    let run = finish(command.env("FILBERT_ISA", "abacus").output().unwrap());
+    let (_, list) = run.err.trim_end().split_once("it has ").unwrap();
+    list.split(", ").map(str::to_owned).collect()
+}
+
+/// The fingerprint of the logits of a file of texts, and the line that it is on.
+#[track_caller]
+fn fingerprint(kernels: &str, texts: &str, more: &[&str]) -> (String, String) {
+    let mut command = command(&[&["selftest", model(), "--texts", texts], more].concat());
+    let run = finish(command.env("FILBERT_ISA", kernels).output().unwrap()).succeeded();
+    let line = run.out.lines().nth(1).unwrap_or_default();
+    let (_, rest) = line.split_once(" the fingerprint ").unwrap();
+    let fingerprint = &rest[..16];
+    assert!(fingerprint.bytes().all(|b| b.is_ascii_hexdigit()), "{line}");
+    (fingerprint.to_owned(), line.to_owned())
+}
+
+#[test]
+fn selftest_gives_texts_one_fingerprint_on_all_kernels_and_threads() {
+    let folder = Folder::new();
+    let long = "a film of many words ".repeat(40);
+    let texts = folder.write(
+        "texts.txt",
+        format!("{GOOD}\r\n{BAD}\n\n{GOOD}\t{BAD}\n{long}\nnaïve 映画\nx\ny\nz\n"),
+    );
+    let (expected, line) = fingerprint("scalar", &texts, &[]);
+    let end = ": the scalar kernels give the logits of 9 texts the fingerprint ";
+    assert!(line.ends_with(&format!("{end}{expected}")), "{line}");
+    let sets = kernel_sets();
+    assert!(sets.contains(&"scalar".to_owned()), "{sets:?}");
+    for kernels in &sets {
+        let (found, line) = fingerprint(kernels, &texts, &["--threads", "1,2,3,8"]);
+        assert_eq!(found, expected, "{line}");
+        assert!(line.contains(&format!("the {kernels} kernels")), "{line}");
+        let end = ", alone, together and in another order, on 1, 2, 3 and 8 threads";
+        assert!(line.ends_with(end), "{line}");
+    }
+
+    // Other texts, and the same in another order, have others.
+    let of = |texts: String| {
+        let texts = folder.write("other.txt", texts);
+        fingerprint("scalar", &texts, &[]).0
+    };
+    let two = of(format!("{GOOD}\n{BAD}\n"));
+    assert_ne!(two, of(format!("{GOOD}\n{GOOD}\n")));
+    assert_ne!(two, of(format!("{BAD}\n{GOOD}\n")));
+    assert_eq!(two, of(format!("{GOOD}\n{BAD}")));
+    let one = folder.write("one.txt", GOOD);
+    let (_, line) = fingerprint("scalar", &one, &["--threads", "1"]);
+    assert!(line.contains("of 1 text the"), "{line}");
+    assert!(line.ends_with("on 1 thread"), "{line}");
+}
+
+#[test]
+fn selftest_refuses_texts_that_it_cannot_read() {
+    let folder = Folder::new();
+    let selftest = |texts: &str, more: &[&str]| {
+        filbert(&[&["selftest", model(), "--texts", texts], more].concat())
+    };
+    let cases: [(&[u8], &[&str]); 3] = [
+        (b"", &["bad.txt", "empty", "one text a line"]),
+        (b"a\n\xff\n", &["bad.txt", "line 2, byte 1", "UTF-8"]),
+        (b"a\nb\tc\nd\te\tf\n", &["bad.txt", "line 3", "2 tabs"]),
+    ];
+    for (contents, parts) in cases {
+        let bad = folder.write("bad.txt", contents);
+        let run = selftest(&bad, &[]).failed(1, parts);
+        assert_eq!(run.out, "");
+    }
+    selftest(&folder.path("missing.txt"), &[]).failed(1, &["missing.txt"]);
+    let texts = folder.write("texts.txt", GOOD);
+    selftest(&texts, &["--threads", "5000"]).failed(1, &["threads", "1024"]);
+    for usage in [
+        &["selftest", model(), "--threads", "1"][..],
+        &["selftest", model(), "--texts", &texts, "--threads", "0"],
+    ] {
+        assert_eq!(filbert(usage).code, 2);
+    }
+}
+
 #[test]
 fn inspect_describes_the_file() {
     let run = filbert(&["inspect", model()]).succeeded();

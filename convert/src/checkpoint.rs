@@ -292,6 +292,15 @@ impl Checkpoint {
         &self.folder
     }
 
+    /// Bytes that the parameters take as float32.
+    pub fn float32_length(&self) -> u64 {
+        let values = |parameter: &Parameter| -> u64 {
+            let shape = parameter.shape(&self.config);
+            shape.iter().map(|&extent| extent as u64).product()
+        };
+        4 * Parameter::all(&self.config).iter().map(values).sum::<u64>()
+    }
+
     /// The files that hold the weights: their paths and their bytes.
     pub fn weight_files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
         self.shards

@@ -1,34 +1,38 @@
 //! One conversion: a checkpoint to the files that are asked for, all of them or none.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use filbert::{Classifier, Options};
-
 use crate::balance::Balance;
-use crate::checkpoint::Parameter;
-use crate::dataset::Dataset;
-use crate::evaluation::{self, Evaluation};
+use crate::evaluation::Evaluation;
 use crate::output::OutputFile;
 use crate::package::Package;
 use crate::progress::Progress;
-use crate::{Checkpoint, Error, onnx};
+use crate::{Checkpoint, Error};
+#[cfg(feature = "onnx")]
+use crate::{comparison, comparison::Comparison, onnx};
 
 /// What to write, and what to measure first.
 #[derive(Clone, Debug, Default)]
 pub struct Conversion {
-    /// Where to write the `.filbert` file.
-    pub filbert: Option<PathBuf>,
-    /// Where to write ONNX in float32.
-    pub onnx: Option<PathBuf>,
-    /// Where to write ONNX in int8.
-    pub onnx_int8: Option<PathBuf>,
-    /// Labelled texts on which int8 is compared with float32. The report goes into the
-    /// `.filbert` file.
-    pub eval: Option<PathBuf>,
-    /// Points of accuracy that int8 may lose on these texts; if it loses more, nothing is
-    /// written.
-    pub max_drop: Option<f64>,
+    /// The files to write.
+    pub files: Vec<(Format, PathBuf)>,
+    /// The comparison with float32. Its report goes into the `.filbert` file.
+    #[cfg(feature = "onnx")]
+    pub comparison: Option<Comparison>,
+}
+
+/// A format that a checkpoint can be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A `.filbert` file.
+    Filbert,
+    /// ONNX in float32.
+    #[cfg(feature = "onnx")]
+    Onnx,
+    /// ONNX in int8.
+    #[cfg(feature = "onnx")]
+    OnnxInt8,
 }
 
 /// What a conversion did.
@@ -40,7 +44,7 @@ pub struct Outcome {
     pub files: Vec<(PathBuf, u64)>,
     /// What was measured, if anything was.
     pub evaluation: Option<Evaluation>,
-    /// Whether int8 lost more accuracy than [`Conversion::max_drop`].
+    /// Whether int8 lost more accuracy than the comparison allows.
     pub limit_passed: bool,
 }
 
@@ -50,100 +54,45 @@ impl Conversion {
     pub fn run(&self, folder: &Path, progress: &mut dyn Progress) -> Result<Outcome, Error> {
         let checkpoint = Checkpoint::open(folder)?;
         // All that can be refused is refused before the long work.
-        let dataset = self.dataset(&checkpoint)?;
-        let mut filbert = create(&self.filbert)?;
-        let mut onnx = create(&self.onnx)?;
-        let mut onnx_int8 = create(&self.onnx_int8)?;
-        refuse_same_target([&filbert, &onnx, &onnx_int8])?;
+        let mut files = self
+            .files
+            .iter()
+            .map(|(_, path)| OutputFile::create(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        refuse_same_target(&files)?;
 
-        let float32_length = float32_length(&checkpoint);
-        let mut evaluation = None;
-        let is_int8 = filbert.is_some() || dataset.is_some() || onnx_int8.is_some();
-        let balance = is_int8
-            .then(|| Balance::measure(&checkpoint, progress))
-            .transpose()?;
-        if let Some(balance) = balance
-            .as_ref()
-            .filter(|_| filbert.is_some() || dataset.is_some())
-        {
-            let mut package = Package::build_balanced(&checkpoint, balance, progress)?;
-            if let Some(dataset) = &dataset {
-                let classifier = Classifier::from_bytes(package.bytes(), &Options::default())?;
-                let measured =
-                    evaluation::evaluate(&classifier, dataset, Some(&checkpoint), progress)?;
-                package.set_accuracy(&measured.report()?);
-                evaluation = Some(measured);
-            }
-            if let Some(file) = &mut filbert {
-                file.write_all(package.bytes())
-                    .map_err(|error| Error::in_file(file.target(), error))?;
-            }
-        }
-        let drop = evaluation.as_ref().and_then(|e| e.accuracy_drop);
-        let limit_passed = matches!((drop, self.max_drop), (Some(drop), Some(max)) if drop > max);
-        if limit_passed {
-            return Ok(Outcome {
-                float32_length,
-                files: Vec::new(),
-                evaluation,
-                limit_passed,
-            });
-        }
-
-        if let Some(file) = &mut onnx {
-            let mut file = Followed::new(file, "writing ONNX", float32_length, progress);
-            onnx::export_float32(&checkpoint, &mut file)?;
-            file.finish();
-        }
-        if let (Some(file), Some(balance)) = (&mut onnx_int8, &balance) {
-            let mut file = Followed::new(file, "writing int8 ONNX", float32_length / 4, progress);
-            onnx::export_int8(&checkpoint, balance, &mut file)?;
-            file.finish();
-        }
-
-        let mut files = Vec::new();
-        for (path, file) in [
-            (&self.filbert, filbert),
-            (&self.onnx, onnx),
-            (&self.onnx_int8, onnx_int8),
-        ] {
-            if let (Some(path), Some(file)) = (path, file) {
-                let length = file.length();
-                file.commit()?;
-                files.push((path.clone(), length));
-            }
-        }
-        Ok(Outcome {
-            float32_length,
-            files,
-            evaluation,
-            limit_passed,
-        })
-    }
-
-    fn dataset(&self, checkpoint: &Checkpoint) -> Result<Option<Dataset>, Error> {
-        let Some(path) = &self.eval else {
-            return Ok(None);
+        let mut outcome = Outcome {
+            float32_length: checkpoint.float32_length(),
+            files: Vec::new(),
+            evaluation: None,
+            limit_passed: false,
         };
-        let config = checkpoint.config();
-        evaluation::check_problem(config.problem)?;
-        let dataset = Dataset::read(path)?;
-        let labels: Vec<&str> = config.labels.iter().map(String::as_str).collect();
-        dataset.targets(&labels)?;
-        Ok(Some(dataset))
+        let mut source = Source::new(&checkpoint);
+        #[cfg(feature = "onnx")]
+        if let Some(comparison) = &self.comparison {
+            let dataset = comparison.dataset(&checkpoint)?;
+            let package = source.package(progress)?;
+            let evaluation = comparison::measure(package, &dataset, &checkpoint, progress)?;
+            outcome.limit_passed = comparison.limit_passed(&evaluation);
+            outcome.evaluation = Some(evaluation);
+            if outcome.limit_passed {
+                return Ok(outcome);
+            }
+        }
+        for ((format, _), file) in self.files.iter().zip(&mut files) {
+            source.write(*format, file, progress)?;
+        }
+        for ((_, path), file) in self.files.iter().zip(files) {
+            let length = file.length();
+            file.commit()?;
+            outcome.files.push((path.clone(), length));
+        }
+        Ok(outcome)
     }
 }
 
-fn create(path: &Option<PathBuf>) -> Result<Option<OutputFile>, Error> {
-    path.as_deref().map(OutputFile::create).transpose()
-}
-
-fn refuse_same_target(files: [&Option<OutputFile>; 3]) -> Result<(), Error> {
-    let targets: Vec<&Path> = files
-        .into_iter()
-        .flatten()
-        .map(OutputFile::target)
-        .collect();
+fn refuse_same_target(files: &[OutputFile]) -> Result<(), Error> {
+    let targets: Vec<&Path> = files.iter().map(OutputFile::target).collect();
     match (1..targets.len()).find(|&i| targets[..i].contains(&targets[i])) {
         None => Ok(()),
         Some(twice) => Err(Error::in_file(
@@ -153,48 +102,55 @@ fn refuse_same_target(files: [&Option<OutputFile>; 3]) -> Result<(), Error> {
     }
 }
 
-fn float32_length(checkpoint: &Checkpoint) -> u64 {
-    let config = checkpoint.config();
-    let values = |parameter: &Parameter| -> u64 {
-        let shape = parameter.shape(config);
-        shape.iter().map(|&extent| extent as u64).product()
-    };
-    4 * Parameter::all(config).iter().map(values).sum::<u64>()
+/// A checkpoint, and what is made of it once it is needed.
+struct Source<'a> {
+    checkpoint: &'a Checkpoint,
+    balance: Option<Balance>,
+    package: Option<Package>,
 }
 
-/// A file whose bytes are the steps of a task.
-struct Followed<'a> {
-    file: &'a mut OutputFile,
-    progress: &'a mut dyn Progress,
-}
-
-impl<'a> Followed<'a> {
-    fn new(
-        file: &'a mut OutputFile,
-        what: &str,
-        expected_length: u64,
-        progress: &'a mut dyn Progress,
-    ) -> Self {
-        progress.begin(what, expected_length);
-        Self { file, progress }
+impl<'a> Source<'a> {
+    fn new(checkpoint: &'a Checkpoint) -> Self {
+        Self {
+            checkpoint,
+            balance: None,
+            package: None,
+        }
     }
 
-    fn finish(self) {
-        self.progress.finish();
-    }
-}
-
-impl Write for Followed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes).map_err(|error| {
-            let message = format!("{}: {error}", self.file.target().display());
-            io::Error::new(error.kind(), message)
-        })?;
-        self.progress.advance(written as u64);
-        Ok(written)
+    fn balance(&mut self, progress: &mut dyn Progress) -> Result<&Balance, Error> {
+        match &mut self.balance {
+            Some(balance) => Ok(balance),
+            none => Ok(none.insert(Balance::measure(self.checkpoint, progress)?)),
+        }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+    fn package(&mut self, progress: &mut dyn Progress) -> Result<&mut Package, Error> {
+        if self.package.is_none() {
+            let checkpoint = self.checkpoint;
+            let balance = self.balance(progress)?;
+            self.package = Some(Package::build_balanced(checkpoint, balance, progress)?);
+        }
+        Ok(self.package.as_mut().expect("it was just built"))
+    }
+
+    fn write(
+        &mut self,
+        format: Format,
+        file: &mut OutputFile,
+        progress: &mut dyn Progress,
+    ) -> Result<(), Error> {
+        match format {
+            Format::Filbert => file
+                .write_all(self.package(progress)?.bytes())
+                .map_err(|error| Error::in_file(file.target(), error)),
+            #[cfg(feature = "onnx")]
+            Format::Onnx => onnx::write_float32(self.checkpoint, file, progress),
+            #[cfg(feature = "onnx")]
+            Format::OnnxInt8 => {
+                let checkpoint = self.checkpoint;
+                onnx::write_int8(checkpoint, self.balance(progress)?, file, progress)
+            }
+        }
     }
 }

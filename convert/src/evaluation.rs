@@ -1,17 +1,13 @@
-//! How good a classifier is on labelled texts, and what int8 costs it.
-//!
-//! int8 is compared with the float32 checkpoint as another runtime computes it: see
-//! [`crate::reference`].
+//! How good a classifier is on labelled texts.
 
 use std::time::{Duration, Instant};
 
 use filbert::{Classifier, Input, Problem};
 use serde::Serialize;
 
+use crate::Error;
 use crate::dataset::Dataset;
 use crate::progress::Progress;
-use crate::reference::Reference;
-use crate::{Checkpoint, Error};
 
 /// Texts that the classifier gets at once.
 const BATCH: usize = 64;
@@ -87,115 +83,83 @@ pub fn check_problem(problem: Problem) -> Result<(), Error> {
     )))
 }
 
-/// Runs the classifier, and the float32 model of `reference`, on every text.
+/// Runs the classifier on every text.
 pub fn evaluate(
     classifier: &Classifier,
     dataset: &Dataset,
-    reference: Option<&Checkpoint>,
     progress: &mut dyn Progress,
 ) -> Result<Evaluation, Error> {
-    let model = classifier.model();
-    let labels: Vec<&str> = model.labels().collect();
-    check_problem(model.problem())?;
-    let targets = dataset.targets(&labels)?;
-    if let Some(checkpoint) = reference {
-        check_labels(checkpoint, &labels)?;
-    }
-
-    let inputs: Vec<Input<'_>> = dataset.examples().iter().map(|e| e.input()).collect();
-    let run = run(classifier, &inputs, progress)?;
-    let mut tally = Tally::new(labels.len());
-    for (&target, logits) in targets.iter().zip(&run.logits) {
-        tally.add(target, logits);
-    }
-
-    let mut evaluation = Evaluation {
-        dataset: dataset
-            .path()
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default(),
-        count: targets.len(),
-        truncated: run.truncated,
-        accuracy: share(tally.correct, targets.len()),
-        reference_accuracy: None,
-        agreement: None,
-        max_abs_diff: None,
-        mean_abs_diff: None,
-        per_class: tally.figures(&labels),
-        texts_per_second: Some(targets.len() as f64 / run.time.as_secs_f64().max(1e-9)),
-        accuracy_drop: None,
-    };
-    if let Some(checkpoint) = reference {
-        let mut comparison = Comparison::default();
-        progress.begin("preparing the float32 reference", 1);
-        let reference = Reference::new(checkpoint)?;
-        progress.finish();
-        progress.begin("running the float32 reference", inputs.len() as u64);
-        for ((example, &target), logits) in dataset.examples().iter().zip(&targets).zip(&run.logits)
-        {
-            let (ids, token_types) = classifier.tokenize(example.input());
-            let expected = reference.logits(&ids, &token_types)?;
-            comparison.add(target, logits, &expected);
-            progress.advance(1);
-        }
-        progress.finish();
-        comparison.complete(&mut evaluation, tally.correct);
-    }
-    Ok(evaluation)
+    let answers = Answers::new(classifier, dataset, progress)?;
+    Ok(answers.evaluation(classifier, dataset))
 }
 
-fn check_labels(checkpoint: &Checkpoint, labels: &[&str]) -> Result<(), Error> {
-    let expected = &checkpoint.config().labels;
-    if expected == labels {
-        return Ok(());
-    }
-    let at = (0..expected.len().max(labels.len()))
-        .find(|&at| expected.get(at).map(String::as_str) != labels.get(at).copied())
-        .unwrap_or_default();
-    let name = |label: Option<&str>| label.map_or("missing".to_owned(), |l| format!("{l:?}"));
-    Err(Error::in_file(
-        checkpoint.folder(),
-        format!(
-            "not the checkpoint of this model: its label {at} is {}, the model's is {}",
-            name(expected.get(at).map(String::as_str)),
-            name(labels.get(at).copied())
-        ),
-    ))
-}
-
-/// The classifier's answers.
-struct Run {
-    logits: Vec<Vec<f32>>,
+/// A classifier's answers to labelled texts.
+pub(crate) struct Answers {
+    /// The right label of each text, and the logits that the classifier has for it.
+    pub(crate) texts: Vec<(usize, Vec<f32>)>,
     truncated: usize,
     time: Duration,
 }
 
-fn run(
-    classifier: &Classifier,
-    inputs: &[Input<'_>],
-    progress: &mut dyn Progress,
-) -> Result<Run, Error> {
-    let mut run = Run {
-        logits: Vec::with_capacity(inputs.len()),
-        truncated: 0,
-        time: Duration::ZERO,
-    };
-    // The first text pays for the pages that are read from the disk.
-    classifier.classify("")?;
-    progress.begin("running int8", inputs.len() as u64);
-    for batch in inputs.chunks(BATCH) {
-        let start = Instant::now();
-        let answers = classifier.classify_batch(batch)?;
-        run.time += start.elapsed();
-        for answer in &answers {
-            run.logits.push(answer.logits().to_vec());
-            run.truncated += usize::from(answer.truncated());
+impl Answers {
+    pub(crate) fn new(
+        classifier: &Classifier,
+        dataset: &Dataset,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, Error> {
+        let model = classifier.model();
+        check_problem(model.problem())?;
+        let labels: Vec<&str> = model.labels().collect();
+        let mut targets = dataset.targets(&labels)?.into_iter();
+        let inputs: Vec<Input<'_>> = dataset.examples().iter().map(|e| e.input()).collect();
+        let mut answers = Self {
+            texts: Vec::with_capacity(inputs.len()),
+            truncated: 0,
+            time: Duration::ZERO,
+        };
+        // The first text pays for the pages that are read from the disk.
+        classifier.classify("")?;
+        progress.begin("running int8", inputs.len() as u64);
+        for batch in inputs.chunks(BATCH) {
+            let start = Instant::now();
+            let results = classifier.classify_batch(batch)?;
+            answers.time += start.elapsed();
+            for (result, target) in results.iter().zip(&mut targets) {
+                answers.texts.push((target, result.logits().to_vec()));
+                answers.truncated += usize::from(result.truncated());
+            }
+            progress.advance(batch.len() as u64);
         }
-        progress.advance(batch.len() as u64);
+        progress.finish();
+        Ok(answers)
     }
-    progress.finish();
-    Ok(run)
+
+    /// The figures of these answers, compared with nothing.
+    pub(crate) fn evaluation(&self, classifier: &Classifier, dataset: &Dataset) -> Evaluation {
+        let labels: Vec<&str> = classifier.model().labels().collect();
+        let mut tally = Tally::new(labels.len());
+        for (target, logits) in &self.texts {
+            tally.add(*target, logits);
+        }
+        let count = self.texts.len();
+        Evaluation {
+            dataset: dataset
+                .path()
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            count,
+            truncated: self.truncated,
+            accuracy: share(tally.correct, count),
+            reference_accuracy: None,
+            accuracy_drop: None,
+            agreement: None,
+            max_abs_diff: None,
+            mean_abs_diff: None,
+            per_class: tally.figures(&labels),
+            texts_per_second: Some(count as f64 / self.time.as_secs_f64().max(1e-9)),
+        }
+    }
 }
 
 /// Counts of right and wrong answers.
@@ -241,50 +205,12 @@ impl Tally {
     }
 }
 
-/// The classifier's logits against the reference's.
-#[derive(Default)]
-struct Comparison {
-    texts: usize,
-    agreed: usize,
-    reference_correct: usize,
-    logits: usize,
-    largest: f64,
-    sum: f64,
-}
-
-impl Comparison {
-    fn add(&mut self, target: usize, logits: &[f32], expected: &[f32]) {
-        let expected_best = best(expected);
-        self.texts += 1;
-        self.agreed += usize::from(best(logits) == expected_best);
-        self.reference_correct += usize::from(expected_best == target);
-        for (&logit, &expected) in logits.iter().zip(expected) {
-            let difference = (f64::from(logit) - f64::from(expected)).abs();
-            self.largest = self.largest.max(difference);
-            self.sum += difference;
-            self.logits += 1;
-        }
-    }
-
-    fn complete(&self, evaluation: &mut Evaluation, correct: usize) {
-        let rounded = |difference: f64| (difference * 1e5).round() / 1e5;
-        evaluation.reference_accuracy = Some(share(self.reference_correct, self.texts));
-        evaluation.agreement = Some(share(self.agreed, self.texts));
-        evaluation.max_abs_diff = Some(rounded(self.largest));
-        evaluation.mean_abs_diff = Some(rounded(self.sum / self.logits.max(1) as f64));
-        // From the counts: a difference of two rounded shares could pass a limit that it
-        // meets exactly.
-        let lost = self.reference_correct as f64 - correct as f64;
-        evaluation.accuracy_drop = Some(100.0 * lost / self.texts.max(1) as f64);
-    }
-}
-
 /// The first of the largest logits, as PyTorch's `argmax` has it.
-fn best(logits: &[f32]) -> usize {
+pub(crate) fn best(logits: &[f32]) -> usize {
     (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best })
 }
 
-fn share(part: usize, whole: usize) -> f64 {
+pub(crate) fn share(part: usize, whole: usize) -> f64 {
     if whole == 0 {
         return 0.0;
     }
@@ -327,52 +253,22 @@ mod tests {
         assert_eq!(best(&[0.5]), 0);
     }
 
-    fn evaluation() -> Evaluation {
-        Evaluation {
+    #[test]
+    fn report_has_no_time() {
+        let evaluation = Evaluation {
             dataset: "reviews.tsv".to_owned(),
             count: 200,
             truncated: 0,
             accuracy: 0.5,
             reference_accuracy: None,
+            accuracy_drop: None,
             agreement: None,
             max_abs_diff: None,
             mean_abs_diff: None,
             per_class: Vec::new(),
             texts_per_second: Some(1234.5),
-            accuracy_drop: None,
-        }
-    }
-
-    #[test]
-    fn comparison_is_over_texts_and_labels() {
-        let mut comparison = Comparison::default();
-        comparison.add(0, &[1.0, -1.0], &[1.25, -1.0]);
-        comparison.add(1, &[0.5, 0.25], &[0.25, 0.5]);
-        let mut evaluation = evaluation();
-        comparison.complete(&mut evaluation, 1);
-        assert_eq!(evaluation.reference_accuracy, Some(1.0));
-        assert_eq!(evaluation.agreement, Some(0.5));
-        assert_eq!(evaluation.max_abs_diff, Some(0.25));
-        assert_eq!(evaluation.mean_abs_diff, Some(0.1875));
-        assert_eq!(evaluation.accuracy_drop, Some(50.0));
-    }
-
-    #[test]
-    fn drop_is_exact_where_it_equals_a_limit() {
-        let mut comparison = Comparison::default();
-        for _ in 0..200 {
-            comparison.add(0, &[1.0, 0.0], &[1.0, 0.0]);
-        }
-        let mut evaluation = evaluation();
-        comparison.complete(&mut evaluation, 199);
-        assert_eq!(evaluation.accuracy_drop, Some(0.5));
-        comparison.complete(&mut evaluation, 201);
-        assert_eq!(evaluation.accuracy_drop, Some(-0.5));
-    }
-
-    #[test]
-    fn report_has_no_time() {
-        let report = String::from_utf8(evaluation().report().unwrap()).unwrap();
+        };
+        let report = String::from_utf8(evaluation.report().unwrap()).unwrap();
         assert!(
             report.starts_with("{\"dataset\":\"reviews.tsv\",\"count\":200,"),
             "{report}"

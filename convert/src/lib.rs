@@ -1,21 +1,41 @@
 //! From a trained checkpoint to ONNX, int8 and one `.filbert` file.
+//!
+//! Two cargo features leave parts out: without `onnx` there is neither ONNX nor the float32
+//! reference; without `convert` there are no checkpoints, only labelled texts and what a
+//! `.filbert` file makes of them.
 
-pub mod balance;
-pub mod checkpoint;
-pub mod config;
-pub mod conversion;
 pub mod dataset;
 pub mod error;
 pub mod evaluation;
-pub mod onnx;
 pub mod output;
-pub mod package;
 pub mod progress;
+
+#[cfg(feature = "convert")]
+pub mod balance;
+#[cfg(feature = "convert")]
+pub mod checkpoint;
+#[cfg(feature = "convert")]
+pub mod config;
+#[cfg(feature = "convert")]
+pub mod conversion;
+#[cfg(feature = "convert")]
+pub mod package;
+#[cfg(feature = "convert")]
 pub mod published;
+#[cfg(feature = "convert")]
 pub mod quantize;
-pub mod reference;
+#[cfg(feature = "convert")]
 pub mod synthetic;
+#[cfg(feature = "convert")]
 pub mod vocabulary;
 
+#[cfg(feature = "onnx")]
+pub mod comparison;
+#[cfg(feature = "onnx")]
+pub mod onnx;
+#[cfg(feature = "onnx")]
+pub mod reference;
+
+#[cfg(feature = "convert")]
 pub use checkpoint::Checkpoint;
 pub use error::Error;

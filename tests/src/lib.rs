@@ -2,6 +2,7 @@
 
 pub mod forward;
 pub mod golden;
+pub mod kernel_sets;
 pub mod model_file;
 pub mod random;
 pub mod shared;

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use filbert_convert::conversion::Conversion;
+use filbert_convert::conversion::{Conversion, Format};
 use filbert_convert::progress::Quiet;
 use filbert_tests::shared;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -73,14 +73,13 @@ fn check(
 ) -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("model.onnx");
-    let (onnx, onnx_int8) = match int8 {
-        false => (Some(file.clone()), None),
-        true => (None, Some(file.clone())),
+    let format = match int8 {
+        false => Format::Onnx,
+        true => Format::OnnxInt8,
     };
     let conversion = Conversion {
-        onnx,
-        onnx_int8,
-        ..Conversion::default()
+        files: vec![(format, file.clone())],
+        comparison: None,
     };
     conversion.run(checkpoint, &mut Quiet)?;
     let output = Command::new(python)

@@ -31,6 +31,7 @@ use self::start::Load;
 use self::subject::Subject;
 use self::texts::{Corpus, Writer};
 use crate::Failure;
+use crate::help::{self, ALWAYS, CONVERT};
 use crate::terminal::ProgressBars;
 
 /// Lengths that are measured where none are asked for, up to what the model takes.
@@ -40,6 +41,13 @@ const FIRST_TOKENS: usize = 16;
 /// The runtime takes no more.
 const MAX_THREADS: u64 = 1024;
 const MAX_TEXTS: u64 = 4096;
+
+const EXAMPLES: &str = "\
+Examples:
+  filbert bench tiny.filbert
+  filbert bench tiny.filbert --tokens 16,64 --threads 1,2 --profile
+  filbert bench tiny.filbert --json > before.json
+  filbert bench tiny.filbert --compare before.json";
 
 /// Measure how fast a model is on this machine
 #[derive(Args)]
@@ -55,20 +63,23 @@ dot products of the same kernels reach on registers, on one core of this machine
 is how much of the CPU the model gets.
 
 docs/benchmarking.md says what every figure is, and what to beware of.",
-    after_help = "\
-Examples:
-  filbert bench tiny.filbert
-  filbert bench tiny.filbert --tokens 16,64 --threads 1,2 --profile
-  filbert bench tiny.filbert --json > before.json
-  filbert bench tiny.filbert --compare before.json
-  filbert bench --random minilm-l6 --report minilm.html"
+    after_help = help::lines(&[
+        (ALWAYS, EXAMPLES),
+        (CONVERT, "  filbert bench --random minilm-l6 --report minilm.html"),
+        (!CONVERT, "  filbert bench tiny.filbert --report tiny.html"),
+    ])
 )]
 pub(crate) struct Arguments {
-    /// A .filbert file, or a checkpoint's folder (converted in memory)
-    #[arg(required_unless_present = "random", conflicts_with = "random")]
+    #[arg(help = help::MODEL)]
+    #[cfg_attr(
+        feature = "convert",
+        arg(required_unless_present = "random", conflicts_with = "random")
+    )]
+    #[cfg_attr(not(feature = "convert"), arg(required = true))]
     model: Option<PathBuf>,
     /// Instead of MODEL: a published shape with random weights, such as bert-base, minilm-l6 or
     /// bert-tiny
+    #[cfg(feature = "convert")]
     #[arg(long, value_name = "NAME")]
     random: Option<String>,
     /// Lengths in tokens, special tokens included [default: 16,32,64,128,256, as far as the
@@ -165,11 +176,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let earlier = earlier.transpose()?;
     let report = arguments.report.as_deref().map(OutputFile::create);
     let report = report.transpose()?;
-    let subject = match (&arguments.model, &arguments.random) {
-        (Some(path), _) => Subject::at(path)?,
-        (None, Some(name)) => Subject::random(name)?,
-        (None, None) => return Err(Failure::Usage("expected a MODEL or --random".to_owned())),
-    };
+    let subject = subject(arguments)?;
     let record = measure(arguments, &subject, &threads, earlier.as_ref())?;
 
     let mut out = BufWriter::new(io::stdout().lock());
@@ -187,6 +194,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         file.commit()?;
     }
     Ok(())
+}
+
+fn subject(arguments: &Arguments) -> Result<Subject, Failure> {
+    #[cfg(feature = "convert")]
+    if let Some(name) = &arguments.random {
+        return Subject::random(name);
+    }
+    match &arguments.model {
+        Some(path) => Subject::at(path),
+        None => Err(Failure::Usage("expected a MODEL".to_owned())),
+    }
 }
 
 fn measure(

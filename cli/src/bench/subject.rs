@@ -1,12 +1,12 @@
 //! The file that is measured.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use filbert_convert::package::Package;
-use filbert_convert::published::PublishedShape;
+#[cfg(feature = "convert")]
+use filbert_convert::{package::Package, published::PublishedShape};
 use tempfile::TempPath;
 
+#[cfg(feature = "convert")]
 use crate::terminal::ProgressBars;
 use crate::{Failure, model};
 
@@ -33,9 +33,11 @@ impl Subject {
             .unwrap_or(path.as_os_str())
             .to_string_lossy()
             .into_owned();
+        #[cfg(feature = "convert")]
         if path.is_dir() {
             return Self::write(name, model::convert(path)?);
         }
+        model::check_file(path)?;
         Ok(Self {
             name,
             path: path.to_owned(),
@@ -44,6 +46,7 @@ impl Subject {
     }
 
     /// A published shape with random weights.
+    #[cfg(feature = "convert")]
     pub(crate) fn random(name: &str) -> Result<Self, Failure> {
         let shape =
             PublishedShape::find(name).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -51,7 +54,10 @@ impl Subject {
         Self::write(format!("{name} (random weights)"), package)
     }
 
+    #[cfg(feature = "convert")]
     fn write(name: String, package: Package) -> Result<Self, Failure> {
+        use std::io::Write;
+
         let failed = |error: std::io::Error| {
             Failure::Failed(format!(
                 "{}: the converted model cannot be written there: {error}",

@@ -4,6 +4,7 @@
 //! can take the place of the other. The classifier is written once, here; how a table is read
 //! and a product computed is a [`Precision`].
 
+mod file;
 mod float32;
 mod graph;
 mod int8;
@@ -19,6 +20,7 @@ use crate::checkpoint::{LayerParameter, Parameter};
 use crate::config::{Architecture, Config};
 use crate::{Checkpoint, Error};
 
+pub(crate) use file::{write_float32, write_int8};
 use float32::Float32;
 use graph::{Attribute, Extent, Graph, Values};
 use int8::Int8;

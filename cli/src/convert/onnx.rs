@@ -1,44 +1,17 @@
-//! `filbert convert`: a checkpoint to files.
+//! What `filbert convert` does beside the `.filbert` file: ONNX, and the comparison with float32.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use filbert_convert::conversion::{Conversion, Outcome};
+use filbert_convert::comparison::Comparison;
+use filbert_convert::conversion::{Conversion, Format, Outcome};
 use filbert_convert::evaluation::Evaluation;
 
 use crate::Failure;
-use crate::terminal::{ProgressBars, readable_size};
 
-/// Convert a Hugging Face checkpoint to a .filbert file, ONNX, or both
 #[derive(Args)]
-#[command(
-    long_about = "\
-Convert a Hugging Face checkpoint to a .filbert file, ONNX, or both.
-
-The checkpoint is a folder with config.json, model.safetensors (or its shards) and tokenizer.json \
-or vocab.txt, as save_pretrained of transformers writes it: BertForSequenceClassification or \
-DistilBertForSequenceClassification.
-
-Files appear under their names when everything is done, or not at all. The same checkpoint gives \
-the same bytes, on every machine; only the last decimals of an --eval report may differ.",
-    after_help = "\
-Examples:
-  filbert convert models/tiny-sst2 -o tiny.filbert
-  filbert convert models/tiny-sst2 -o tiny.filbert --eval reviews.tsv --max-drop 0.5
-  filbert convert models/tiny-sst2 --onnx tiny.onnx --onnx-int8 tiny-int8.onnx"
-)]
 pub(crate) struct Arguments {
-    /// The checkpoint's folder
-    checkpoint: PathBuf,
-    /// Where to write the .filbert file; may be left out if ONNX is asked for
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        required_unless_present_any = ["onnx", "onnx_int8"]
-    )]
-    output: Option<PathBuf>,
     /// Write ONNX with float32 weights, as Optimum names and shapes it
     #[arg(long, value_name = "FILE")]
     onnx: Option<PathBuf>,
@@ -71,43 +44,38 @@ fn parse_points(text: &str) -> Result<f64, String> {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let conversion = Conversion {
-        filbert: arguments.output.clone(),
-        onnx: arguments.onnx.clone(),
-        onnx_int8: arguments.onnx_int8.clone(),
-        eval: arguments.eval.clone(),
-        max_drop: arguments.max_drop,
-    };
-    let outcome = conversion.run(&arguments.checkpoint, &mut ProgressBars::default())?;
-    write_summary(&mut io::stdout().lock(), &outcome)?;
-    match (&outcome.evaluation, conversion.max_drop) {
-        (Some(evaluation), Some(max)) if outcome.limit_passed => {
-            Err(Failure::AccuracyLimit(format!(
+impl Arguments {
+    /// Adds to a conversion what is asked for here.
+    pub(crate) fn ask(&self, conversion: &mut Conversion) {
+        for (format, path) in [
+            (Format::Onnx, &self.onnx),
+            (Format::OnnxInt8, &self.onnx_int8),
+        ] {
+            conversion
+                .files
+                .extend(path.clone().map(|path| (format, path)));
+        }
+        conversion.comparison = self.eval.clone().map(|dataset| Comparison {
+            dataset,
+            max_drop: self.max_drop,
+        });
+    }
+
+    /// Tells what int8 costs, and fails if it is more than allowed.
+    pub(crate) fn judge(&self, out: &mut impl Write, outcome: &Outcome) -> Result<(), Failure> {
+        let Some(evaluation) = &outcome.evaluation else {
+            return Ok(());
+        };
+        write_evaluation(out, evaluation)?;
+        match self.max_drop {
+            Some(max) if outcome.limit_passed => Err(Failure::AccuracyLimit(format!(
                 "nothing written: int8 loses {} points of accuracy on {}, more than the {max} of \
                  --max-drop",
                 points(evaluation.accuracy_drop.unwrap_or_default()),
                 evaluation.dataset
-            )))
+            ))),
+            _ => Ok(()),
         }
-        _ => Ok(()),
-    }
-}
-
-fn write_summary(out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
-    for (path, length) in &outcome.files {
-        writeln!(
-            out,
-            "{}: {}, {:.0} % of the {} that float32 weights take",
-            path.display(),
-            readable_size(*length),
-            100.0 * *length as f64 / outcome.float32_length.max(1) as f64,
-            readable_size(outcome.float32_length)
-        )?;
-    }
-    match &outcome.evaluation {
-        Some(evaluation) => write_evaluation(out, evaluation),
-        None => Ok(()),
     }
 }
 

@@ -1,0 +1,92 @@
+//! `filbert convert`: a checkpoint to files.
+
+#[cfg(feature = "onnx")]
+mod onnx;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use filbert_convert::conversion::{Conversion, Format, Outcome};
+
+use crate::Failure;
+use crate::help::{self, ALWAYS, ONNX};
+use crate::terminal::{ProgressBars, readable_size};
+
+const ABOUT: &str = if ONNX {
+    "Convert a Hugging Face checkpoint to a .filbert file, ONNX, or both"
+} else {
+    "Convert a Hugging Face checkpoint to a .filbert file"
+};
+const OUTPUT: &str = if ONNX {
+    "Where to write the .filbert file; may be left out if ONNX is asked for"
+} else {
+    "Where to write the .filbert file"
+};
+const DETAILS: &str = "
+The checkpoint is a folder with config.json, model.safetensors (or its shards) and tokenizer.json \
+or vocab.txt, as save_pretrained of transformers writes it: BertForSequenceClassification or \
+DistilBertForSequenceClassification.
+
+Files appear under their names when everything is done, or not at all. The same checkpoint gives \
+the same bytes, on every machine.";
+const EXAMPLES: &str = "\
+Examples:
+  filbert convert models/tiny-sst2 -o tiny.filbert";
+const ONNX_EXAMPLES: &str = "  \
+  filbert convert models/tiny-sst2 -o tiny.filbert --eval reviews.tsv --max-drop 0.5
+  filbert convert models/tiny-sst2 --onnx tiny.onnx --onnx-int8 tiny-int8.onnx";
+
+#[derive(Args)]
+#[command(
+    about = ABOUT,
+    long_about = help::lines(&[
+        (ALWAYS, ABOUT),
+        (ALWAYS, DETAILS),
+        (ONNX, "Only the last decimals of an --eval report may differ."),
+    ]),
+    after_help = help::lines(&[(ALWAYS, EXAMPLES), (ONNX, ONNX_EXAMPLES)])
+)]
+pub(crate) struct Arguments {
+    /// The checkpoint's folder
+    checkpoint: PathBuf,
+    #[arg(short, long, value_name = "FILE", help = OUTPUT)]
+    #[cfg_attr(
+        feature = "onnx",
+        arg(required_unless_present_any = ["onnx", "onnx_int8"])
+    )]
+    #[cfg_attr(not(feature = "onnx"), arg(required = true))]
+    output: Option<PathBuf>,
+    #[cfg(feature = "onnx")]
+    #[command(flatten)]
+    onnx: onnx::Arguments,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut conversion = Conversion::default();
+    if let Some(output) = &arguments.output {
+        conversion.files.push((Format::Filbert, output.clone()));
+    }
+    #[cfg(feature = "onnx")]
+    arguments.onnx.ask(&mut conversion);
+    let outcome = conversion.run(&arguments.checkpoint, &mut ProgressBars::default())?;
+    let mut out = io::stdout().lock();
+    write_files(&mut out, &outcome)?;
+    #[cfg(feature = "onnx")]
+    arguments.onnx.judge(&mut out, &outcome)?;
+    Ok(())
+}
+
+fn write_files(out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
+    for (path, length) in &outcome.files {
+        writeln!(
+            out,
+            "{}: {}, {:.0} % of the {} that float32 weights take",
+            path.display(),
+            readable_size(*length),
+            100.0 * *length as f64 / outcome.float32_length.max(1) as f64,
+            readable_size(outcome.float32_length)
+        )?;
+    }
+    Ok(())
+}

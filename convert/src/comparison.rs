@@ -1,0 +1,193 @@
+//! What int8 costs on labelled texts: a classifier against the float32 checkpoint as another
+//! runtime computes it, see [`crate::reference`].
+
+use std::path::PathBuf;
+
+use filbert::{Classifier, Options};
+
+use crate::dataset::Dataset;
+use crate::evaluation::{self, Answers, Evaluation, best, share};
+use crate::package::Package;
+use crate::progress::Progress;
+use crate::reference::Reference;
+use crate::{Checkpoint, Error};
+
+/// A comparison that a conversion makes before it writes anything.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// The labelled texts.
+    pub dataset: PathBuf,
+    /// Points of accuracy that int8 may lose on them; if it loses more, nothing is written.
+    pub max_drop: Option<f64>,
+}
+
+impl Comparison {
+    /// Reads the labelled texts, and refuses them if the checkpoint has no accuracy or not
+    /// their labels.
+    pub(crate) fn dataset(&self, checkpoint: &Checkpoint) -> Result<Dataset, Error> {
+        let config = checkpoint.config();
+        evaluation::check_problem(config.problem)?;
+        let dataset = Dataset::read(&self.dataset)?;
+        let labels: Vec<&str> = config.labels.iter().map(String::as_str).collect();
+        dataset.targets(&labels)?;
+        Ok(dataset)
+    }
+
+    /// Whether int8 lost more than it may.
+    pub(crate) fn limit_passed(&self, evaluation: &Evaluation) -> bool {
+        matches!(
+            (evaluation.accuracy_drop, self.max_drop),
+            (Some(drop), Some(max)) if drop > max
+        )
+    }
+}
+
+/// Compares a package with its checkpoint, and puts the report into it.
+pub(crate) fn measure(
+    package: &mut Package,
+    dataset: &Dataset,
+    checkpoint: &Checkpoint,
+    progress: &mut dyn Progress,
+) -> Result<Evaluation, Error> {
+    let classifier = Classifier::from_bytes(package.bytes(), &Options::default())?;
+    let evaluation = compare(&classifier, dataset, checkpoint, progress)?;
+    package.set_accuracy(&evaluation.report()?);
+    Ok(evaluation)
+}
+
+/// Runs the classifier, and the float32 model of its checkpoint, on every text.
+pub fn compare(
+    classifier: &Classifier,
+    dataset: &Dataset,
+    checkpoint: &Checkpoint,
+    progress: &mut dyn Progress,
+) -> Result<Evaluation, Error> {
+    let labels: Vec<&str> = classifier.model().labels().collect();
+    check_labels(checkpoint, &labels)?;
+    let answers = Answers::new(classifier, dataset, progress)?;
+    progress.begin("preparing the float32 reference", 1);
+    let reference = Reference::new(checkpoint)?;
+    progress.finish();
+    progress.begin("running the float32 reference", answers.texts.len() as u64);
+    let mut differences = Differences::default();
+    for (example, (target, logits)) in dataset.examples().iter().zip(&answers.texts) {
+        let (ids, token_types) = classifier.tokenize(example.input());
+        differences.add(*target, logits, &reference.logits(&ids, &token_types)?);
+        progress.advance(1);
+    }
+    progress.finish();
+    let mut evaluation = answers.evaluation(classifier, dataset);
+    differences.complete(&mut evaluation);
+    Ok(evaluation)
+}
+
+fn check_labels(checkpoint: &Checkpoint, labels: &[&str]) -> Result<(), Error> {
+    let expected = &checkpoint.config().labels;
+    if expected == labels {
+        return Ok(());
+    }
+    let at = (0..expected.len().max(labels.len()))
+        .find(|&at| expected.get(at).map(String::as_str) != labels.get(at).copied())
+        .unwrap_or_default();
+    let name = |label: Option<&str>| label.map_or("missing".to_owned(), |l| format!("{l:?}"));
+    Err(Error::in_file(
+        checkpoint.folder(),
+        format!(
+            "not the checkpoint of this model: its label {at} is {}, the model's is {}",
+            name(expected.get(at).map(String::as_str)),
+            name(labels.get(at).copied())
+        ),
+    ))
+}
+
+/// The classifier's logits against the reference's.
+#[derive(Default)]
+struct Differences {
+    texts: usize,
+    agreed: usize,
+    correct: usize,
+    reference_correct: usize,
+    logits: usize,
+    largest: f64,
+    sum: f64,
+}
+
+impl Differences {
+    fn add(&mut self, target: usize, logits: &[f32], expected: &[f32]) {
+        let (found_best, expected_best) = (best(logits), best(expected));
+        self.texts += 1;
+        self.agreed += usize::from(found_best == expected_best);
+        self.correct += usize::from(found_best == target);
+        self.reference_correct += usize::from(expected_best == target);
+        for (&logit, &expected) in logits.iter().zip(expected) {
+            let difference = (f64::from(logit) - f64::from(expected)).abs();
+            self.largest = self.largest.max(difference);
+            self.sum += difference;
+            self.logits += 1;
+        }
+    }
+
+    fn complete(&self, evaluation: &mut Evaluation) {
+        let rounded = |difference: f64| (difference * 1e5).round() / 1e5;
+        evaluation.reference_accuracy = Some(share(self.reference_correct, self.texts));
+        evaluation.agreement = Some(share(self.agreed, self.texts));
+        evaluation.max_abs_diff = Some(rounded(self.largest));
+        evaluation.mean_abs_diff = Some(rounded(self.sum / self.logits.max(1) as f64));
+        evaluation.accuracy_drop = Some(self.accuracy_drop());
+    }
+
+    /// From the counts: a difference of two rounded shares could pass a limit that it meets
+    /// exactly.
+    fn accuracy_drop(&self) -> f64 {
+        let lost = self.reference_correct as f64 - self.correct as f64;
+        100.0 * lost / self.texts.max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_over_texts_and_labels() {
+        let mut differences = Differences::default();
+        differences.add(0, &[1.0, -1.0], &[1.25, -1.0]);
+        differences.add(1, &[0.5, 0.25], &[0.25, 0.5]);
+        let mut evaluation = Evaluation {
+            dataset: "reviews.tsv".to_owned(),
+            count: 2,
+            truncated: 0,
+            accuracy: 0.5,
+            reference_accuracy: None,
+            accuracy_drop: None,
+            agreement: None,
+            max_abs_diff: None,
+            mean_abs_diff: None,
+            per_class: Vec::new(),
+            texts_per_second: None,
+        };
+        differences.complete(&mut evaluation);
+        assert_eq!(evaluation.reference_accuracy, Some(1.0));
+        assert_eq!(evaluation.agreement, Some(0.5));
+        assert_eq!(evaluation.max_abs_diff, Some(0.25));
+        assert_eq!(evaluation.mean_abs_diff, Some(0.1875));
+        assert_eq!(evaluation.accuracy_drop, Some(50.0));
+    }
+
+    #[test]
+    fn drop_is_exact_where_it_equals_a_limit() {
+        let (right, wrong) = ([1.0, 0.0], [0.0, 1.0]);
+        let mut differences = Differences::default();
+        for _ in 0..199 {
+            differences.add(0, &right, &right);
+        }
+        differences.add(0, &wrong, &right);
+        assert_eq!(differences.accuracy_drop(), 0.5);
+        differences.add(0, &right, &wrong);
+        assert_eq!(differences.accuracy_drop(), 0.0);
+        for _ in 0..199 {
+            differences.add(0, &right, &wrong);
+        }
+        assert_eq!(differences.accuracy_drop(), -49.75);
+    }
+}
