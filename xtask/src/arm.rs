@@ -30,6 +30,8 @@ pub(crate) fn cargo(subcommand: &str) -> Command {
         "aarch64-linux-gnu-gcc",
     );
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", EMULATOR);
+    // Everything static, so that tests and programs share what they are built from.
+    cargo.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
     if !has_standard_library() && Path::new(DEBIAN_RUSTC).exists() {
         cargo.env("RUSTC", DEBIAN_RUSTC);
         // Both from one place, or documentation tests do not link.

@@ -26,14 +26,19 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
 
 /// Runs a program that writes to this one's streams.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
-    eprintln!("+ {command:?}");
+    let arguments: Vec<_> = command
+        .get_args()
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let program = command.get_program().to_string_lossy();
+    eprintln!("+ {program} {}", arguments.join(" "));
     let status = command
         .status()
         .map_err(|error| not_started(command, &error))?;
     if status.success() {
         Ok(())
     } else {
-        Err(format!("{command:?}: {status}"))
+        Err(format!("{program} {}: {status}", arguments.join(" ")))
     }
 }
 

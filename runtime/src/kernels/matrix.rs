@@ -278,6 +278,10 @@ impl PanelMut<'_> {
 
 /// The first row and the height of each tile: at most `most` rows, as even as can be, so that no
 /// tile is left with one row.
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64", test)),
+    expect(dead_code, reason = "the reference has no tiles")
+)]
 #[inline(always)]
 pub(crate) fn row_tiles(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let tiles = rows.div_ceil(most);
