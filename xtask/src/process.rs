@@ -26,20 +26,25 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
 
 /// Runs a program that writes to this one's streams.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
-    let arguments: Vec<_> = command
-        .get_args()
-        .map(|word| word.to_string_lossy())
-        .collect();
-    let program = command.get_program().to_string_lossy();
-    eprintln!("+ {program} {}", arguments.join(" "));
+    let line = describe(command);
+    eprintln!("+ {line}");
     let status = command
         .status()
         .map_err(|error| not_started(command, &error))?;
     if status.success() {
         Ok(())
     } else {
-        Err(format!("{program} {}: {status}", arguments.join(" ")))
+        Err(format!("{line}: {status}"))
     }
+}
+
+/// A program and its arguments, without the environment.
+fn describe(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Runs a program and returns what it writes to standard output.
@@ -51,7 +56,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
-        Err(format!("{command:?}: {}", output.status))
+        Err(format!("{}: {}", describe(command), output.status))
     }
 }
 
