@@ -291,3 +291,51 @@ fn analyze(analyzer: &str, cpu: &str, found: &Loop) -> Result<f64, String> {
 fn write_loop(path: &Path, found: &Loop) -> Result<(), String> {
     process::write(path, &(found.lines.join("\n") + "\n"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASSEMBLY: &str = "\
+_ZN7filbert7kernels7aarch644i8mm8run_peak17h0E:
+\t.cfi_startproc
+\tmov\tx0, #1
+.LBB0_1:
+\t// a comment
+\tusmmla\tv0.4s, v2.16b, v3.16b
+\tusmmla\tv1.4s, v2.16b, v3.16b
+\tsubs\tx0, x0, #1
+\tb.ne\t.LBB0_1
+\tcbz\tx0, .LBB0_3
+.LBB0_2:
+\tb.ne\t.LBB0_1
+.LBB0_3:
+\tret
+";
+
+    fn found(sums: usize) -> Result<usize, String> {
+        let tile = tile("i8mm", "peak", "4i8mm8run_peak", "usmmla", sums, 2, 32);
+        let loops = find_loops(ASSEMBLY);
+        find_tile(&tile, &loops).map(|found| found.lines.len())
+    }
+
+    #[test]
+    fn a_loop_is_what_branches_back_to_its_label() {
+        assert_eq!(find_loops(ASSEMBLY).len(), 1);
+        assert_eq!(found(2), Ok(4));
+    }
+
+    #[test]
+    fn a_tile_with_other_sums_is_missed_by_name() {
+        let message = found(24).unwrap_err();
+        assert!(message.contains("i8mm peak"), "{message}");
+    }
+
+    #[test]
+    fn a_sum_in_memory_is_an_error() {
+        let spilled = ASSEMBLY.replace("subs\tx0, x0, #1", "str\tq0, [sp, #16]");
+        let tile = tile("i8mm", "peak", "4i8mm8run_peak", "usmmla", 2, 2, 32);
+        let message = find_tile(&tile, &find_loops(&spilled)).err().unwrap();
+        assert!(message.contains("in memory"), "{message}");
+    }
+}
