@@ -13,7 +13,7 @@ cargo xtask TASK
   cross [--quick] [--armv7]
       Builds for 64-bit Arm, runs the tests under qemu with NEON alone, with dotprod and with
       i8mm, and compares files and logits with those of this machine, bit for bit.
-      --quick  fewer texts, and no models but the one in the repository
+      --quick  20 texts instead of 200, and only the model in the repository converted on Arm
       --armv7  32-bit Arm too: builds the standard library
   kernels [--check]
       Predicts the speed of the Arm kernels with llvm-mca, and writes the table in
