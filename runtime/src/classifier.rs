@@ -624,6 +624,27 @@ fn select_labels(model: &Model, options: &Options) -> Result<Vec<usize>, Error> 
 mod tests {
     use super::*;
 
+    /// As `filbert selftest --texts` has it, for a kernel set that is never selected.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    #[ignore = "needs texts on standard input, FILBERT_FILE and their FILBERT_FINGERPRINT"]
+    fn the_tiles_of_avxvnni_give_the_fingerprint_of_other_sets() {
+        let variable = |name: &str| std::env::var(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let texts = std::io::read_to_string(std::io::stdin()).unwrap();
+        let mut classifier = Classifier::open(variable("FILBERT_FILE")).unwrap();
+        classifier.kernels = kernels::avxvnni_by_avx512vl().expect("a CPU with AVX-512 VNNI");
+        let hash = texts.lines().fold(0xcbf2_9ce4_8422_2325_u64, |hash, line| {
+            let input = line.split_once('\t').map_or(line.into(), Input::from);
+            let result = classifier.classify_one(input).unwrap();
+            let bytes = result.logits().iter().flat_map(|logit| logit.to_le_bytes());
+            bytes.fold(hash, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            })
+        });
+        println!("{}: fingerprint {hash:016x}", classifier.kernels());
+        assert_eq!(format!("{hash:016x}"), variable("FILBERT_FINGERPRINT"));
+    }
+
     #[test]
     fn a_batch_is_divided_evenly_and_whole() {
         let text = "x".repeat(88);

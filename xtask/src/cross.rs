@@ -121,13 +121,17 @@ pub(crate) fn run(quick: bool, armv7: bool) -> Result<(), String> {
         let texts = folder.join(format!("{name}.txt"));
         let count = write_texts(&shared, data, if quick { FEW_TEXTS } else { TEXTS }, &texts)?;
         let fingerprints = compute(&host, &device, &file, &texts, small)?;
-        let sets: Vec<_> = fingerprints.iter().map(|(set, _)| set.as_str()).collect();
+        let mut sets: Vec<_> = fingerprints.iter().map(|(set, _)| set.as_str()).collect();
         let first = &fingerprints[0].1;
         if fingerprints
             .iter()
             .any(|(_, fingerprint)| fingerprint != first)
         {
             return Err(format!("{name}: {fingerprints:?}"));
+        }
+        if sets.contains(&"avx512vnni") && !sets.contains(&"avxvnni") {
+            test_avxvnni_tiles(&file, &texts, first)?;
+            sets.push("the tiles of avxvnni");
         }
         println!(
             "{name}: {count} texts, fingerprint {first} on {}",
@@ -179,6 +183,26 @@ fn compute(
         ));
     }
     Ok(found)
+}
+
+/// The tiles of AVX-VNNI by the encoding of AVX-512, where this machine has only that.
+fn test_avxvnni_tiles(file: &Path, texts: &Path, fingerprint: &str) -> Result<(), String> {
+    let open = std::fs::File::open(texts);
+    let texts = open.map_err(|error| format!("{}: {error}", texts.display()))?;
+    let printed = output(
+        command("cargo")
+            .stdin(texts)
+            .args(["test", "--release", "--locked", "-p", "filbert", "--lib"])
+            .args(["--", "--ignored", "--nocapture", "--exact"])
+            .arg("classifier::tests::the_tiles_of_avxvnni_give_the_fingerprint_of_other_sets")
+            .env("FILBERT_FILE", file)
+            .env("FILBERT_FINGERPRINT", fingerprint),
+    )?;
+    if printed.contains(&format!("avx512vl: fingerprint {fingerprint}")) {
+        Ok(())
+    } else {
+        Err(format!("the tiles of AVX-VNNI were not tested: {printed}"))
+    }
 }
 
 /// The sets that this machine has: the list in the refusal of one that no machine has.

@@ -41,11 +41,7 @@ impl Random {
 fn sets() -> Vec<&'static Kernels> {
     let sets = available().filter(|kernels| kernels.name != "scalar");
     #[cfg(target_arch = "x86_64")]
-    let sets = sets.flat_map(|kernels| {
-        let other =
-            (kernels.name == "avx512vnni").then_some(&super::x86_64::avxvnni::by_avx512vl::KERNELS);
-        [Some(kernels), other].into_iter().flatten()
-    });
+    let sets = sets.chain(super::avxvnni_by_avx512vl());
     sets.collect()
 }
 

@@ -284,6 +284,13 @@ pub(crate) fn available() -> impl Iterator<Item = &'static Kernels> {
     sets_of(std::env::consts::ARCH, Features::detect()).map(|set| find(set.name))
 }
 
+/// The tiles of AVX-VNNI in the encoding of AVX-512 VL, to test them where the CPU has only that.
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) fn avxvnni_by_avx512vl() -> Option<&'static Kernels> {
+    let has = available().any(|kernels| kernels.name == "avx512vnni");
+    has.then_some(&x86_64::avxvnni::by_avx512vl::KERNELS)
+}
+
 /// The set for this CPU, or the one that the environment forces.
 pub(crate) fn select() -> Result<&'static Kernels, Error> {
     let forced = std::env::var(OVERRIDE).ok().filter(|name| !name.is_empty());
