@@ -14,6 +14,9 @@ pub(crate) const ARMV7: &str = "armv7-unknown-linux-gnueabihf";
 /// Where Debian's compiler is: the one with a standard library for Arm where rustup has none.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
+/// Everything is static, so that tests and programs share what they are built from.
+const STATIC: &str = "-Ctarget-feature=+crt-static";
+
 /// What runs a 64-bit Arm program here.
 pub(crate) const EMULATOR: &str = "qemu-aarch64-static";
 
@@ -30,8 +33,7 @@ pub(crate) fn cargo(subcommand: &str) -> Command {
         "aarch64-linux-gnu-gcc",
     );
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", EMULATOR);
-    // Everything static, so that tests and programs share what they are built from.
-    cargo.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    cargo.env("RUSTFLAGS", STATIC);
     if !has_standard_library() && Path::new(DEBIAN_RUSTC).exists() {
         cargo.env("RUSTC", DEBIAN_RUSTC);
         // Both from one place, or documentation tests do not link.
@@ -71,5 +73,6 @@ pub(crate) fn cargo_armv7(subcommand: &str) -> Command {
         "CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER",
         "arm-linux-gnueabihf-gcc",
     );
+    cargo.env("RUSTFLAGS", STATIC);
     cargo
 }
