@@ -62,7 +62,7 @@ pub(crate) fn cargo_armv7(subcommand: &str) -> Command {
         .args(["--release", "--locked", "--target", ARMV7]);
     cargo.args([
         "--target-dir",
-        "target/cross",
+        "target/cross-armv7",
         "-Zbuild-std=std,panic_unwind",
     ]);
     cargo

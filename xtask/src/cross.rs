@@ -298,7 +298,7 @@ fn run_armv7((file, texts, expected): &(PathBuf, PathBuf, String)) -> Result<(),
     eprintln!("=== 32-bit Arm");
     process::run(arm::cargo_armv7("build").args(["-p", "filbert-cli", "--no-default-features"]))?;
     let made = root()
-        .join("target/cross")
+        .join("target/cross-armv7")
         .join(ARMV7)
         .join("release/filbert");
     let program = folder("cross/files")?.join("filbert-armv7");
