@@ -4,13 +4,14 @@
 //! normalized ([`normalizer`]), cut at added tokens once more, and its words become pieces
 //! ([`wordpiece`]). All of it works on the bytes of the vocabulary section where they lie.
 //!
-//! A section may hold anything. [`VocabularyLayout::parse`] checks what costs little: lengths,
-//! ids, the order of offsets. Whatever is left to hash slots to claim is checked when a lookup
-//! meets it, and nonsense there finds no token.
+//! A section may hold anything. [`VocabularyLayout::parse`] checks lengths, added tokens and
+//! the ids in the head. What the trie ([`trie`]) says is checked when a search meets it, and
+//! nonsense there finds no token.
 
 mod added;
 mod normalizer;
 mod tables;
+mod trie;
 mod unicode;
 mod wordpiece;
 
@@ -18,26 +19,32 @@ use std::ops::Range;
 
 use self::added::{AddedTokens, FirstBytes, Part, Record};
 use self::normalizer::Normalizer;
+use self::trie::Trie;
 use self::wordpiece::WordPiece;
 use crate::error::Error;
-use crate::format::{self, LONGEST_TOKEN, Vocabulary};
+use crate::format::{
+    self, LONGEST_TOKEN, NODES_PER_RANK, NODES_PER_START, Vocabulary, id_bytes, limits,
+};
 
 /// Where the parts of a checked vocabulary section lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VocabularyLayout {
     head: Vocabulary,
     /// Where each array of [`Parts`] begins, and the section's end.
-    starts: [usize; 7],
+    starts: [usize; PARTS + 1],
+    /// See [`WordPiece::continuation`].
+    continuation: Option<usize>,
     raw_first_bytes: FirstBytes,
     normalized_first_bytes: FirstBytes,
 }
 
-/// The arrays behind the head of a vocabulary section.
+/// How many arrays there are behind the head of a vocabulary section.
+const PARTS: usize = 9;
+
+/// The arrays themselves.
 struct Parts<'a> {
-    offsets: &'a [[u8; 4]],
-    slots: &'a [[u8; 4]],
+    trie: Trie<'a>,
     added: &'a [Record],
-    token_text: &'a [u8],
     prefix: &'a [u8],
     added_text: &'a [u8],
 }
@@ -56,19 +63,23 @@ impl VocabularyLayout {
         let head: Vocabulary = bytemuck::pod_read_unaligned(head);
         check_head(&head, vocabulary)?;
 
+        let nodes = u64::from(head.nodes);
         let lengths = [
-            4 * (u64::from(head.tokens) + 1),
-            4 << head.slot_bits,
+            8 * (2 * nodes - 1).div_ceil(64),
+            8 * nodes.div_ceil(64),
+            4 * nodes.div_ceil(NODES_PER_START as u64),
+            4 * nodes.div_ceil(NODES_PER_RANK as u64),
             (u64::from(head.added_raw) + u64::from(head.added_normalized))
                 * size_of::<format::AddedToken>() as u64,
-            u64::from(head.token_text),
+            nodes,
+            u64::from(head.tokens) * id_bytes(head.tokens) as u64,
             u64::from(head.prefix_text),
             u64::from(head.added_text),
         ];
         let mut end = size_of::<Vocabulary>() as u64;
-        let mut starts = [size_of::<Vocabulary>(); 7];
+        let mut starts = [size_of::<Vocabulary>(); PARTS + 1];
         for (start, length) in starts[1..].iter_mut().zip(lengths) {
-            // Six terms below 2^39 each.
+            // Nine terms below 2^39 each.
             end += length;
             *start = usize::try_from(end).unwrap_or(usize::MAX);
         }
@@ -81,10 +92,12 @@ impl VocabularyLayout {
         let mut layout = Self {
             head,
             starts,
+            continuation: None,
             raw_first_bytes: FirstBytes::default(),
             normalized_first_bytes: FirstBytes::default(),
         };
-        check_offsets(layout.parts(section).offsets, head.token_text)?;
+        let parts = layout.parts(section);
+        layout.continuation = parts.trie.find(parts.prefix);
         layout.check_added(section, vocabulary)?;
         Ok(layout)
     }
@@ -93,12 +106,19 @@ impl VocabularyLayout {
     fn parts<'a>(&self, section: &'a [u8]) -> Parts<'a> {
         let part = |at: usize| &section[self.starts[at]..self.starts[at + 1]];
         Parts {
-            offsets: part(0).as_chunks().0,
-            slots: part(1).as_chunks().0,
-            added: part(2).as_chunks().0,
-            token_text: part(3),
-            prefix: part(4),
-            added_text: part(5),
+            trie: Trie {
+                degrees: part(0).as_chunks().0,
+                ends: part(1).as_chunks().0,
+                starts: part(2).as_chunks().0,
+                ranks: part(3).as_chunks().0,
+                labels: part(5),
+                ids: part(6),
+                id_bytes: id_bytes(self.head.tokens),
+                tokens: self.head.tokens,
+            },
+            added: part(4).as_chunks().0,
+            prefix: part(7),
+            added_text: part(8),
         }
     }
 
@@ -150,35 +170,18 @@ impl VocabularyLayout {
 
 fn check_head(head: &Vocabulary, vocabulary: u32) -> Result<(), Error> {
     let checks = [
-        ("tokens", head.tokens <= vocabulary.min(0xFF_FFFF)),
-        ("slot_bits", matches!(head.slot_bits, 1..=26)),
+        ("tokens", head.tokens <= vocabulary),
+        ("nodes", matches!(head.nodes, 1..=limits::NODES)),
         ("prefix_text", head.prefix_text <= LONGEST_TOKEN),
-        ("longest_token", head.longest_token <= LONGEST_TOKEN),
         ("unknown", head.unknown < vocabulary),
         ("classification", head.classification < vocabulary),
         ("separator", head.separator < vocabulary),
         ("flags", head.flags & !format::normalizer::ALL == 0),
-        ("reserved", head.reserved == [0; 3]),
+        ("reserved", head.reserved == [0; 5]),
     ];
     match checks.iter().find(|check| !check.1) {
         Some((field, _)) => Err(malformed(format_args!("{field} is out of range"))),
         None => Ok(()),
-    }
-}
-
-/// Offsets must rise from 0 to the length of the text.
-fn check_offsets(offsets: &[[u8; 4]], length: u32) -> Result<(), Error> {
-    let offset = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes);
-    let rise = offsets
-        .iter()
-        .zip(&offsets[1..])
-        .fold(true, |rise, (a, b)| rise & (offset(a) <= offset(b)));
-    let whole =
-        offsets.first().map(offset) == Some(0) && offsets.last().map(offset) == Some(length);
-    if rise && whole {
-        Ok(())
-    } else {
-        Err(malformed("the tokens' offsets do not cover their text"))
     }
 }
 
@@ -205,8 +208,6 @@ pub(crate) struct Scratch {
     text: String,
     /// Marks that wait for their order.
     marks: Vec<u64>,
-    /// The hash after each byte of a word.
-    hashes: Vec<u32>,
     /// The ids of the second text.
     second: Vec<u32>,
 }
@@ -297,12 +298,8 @@ impl<'a> Tokenizer<'a> {
             normalized: added(layout.normalized(), layout.normalized_first_bytes),
             normalizer: Normalizer::new(head.flags),
             wordpiece: WordPiece {
-                offsets: parts.offsets,
-                slots: parts.slots,
-                slot_bits: head.slot_bits,
-                text: parts.token_text,
-                prefix: parts.prefix,
-                longest_token: head.longest_token as usize,
+                trie: parts.trie,
+                continuation: layout.continuation,
                 max_word_chars: head.max_word_chars as usize,
                 unknown: head.unknown,
             },
@@ -375,17 +372,16 @@ impl<'a> Tokenizer<'a> {
         let Scratch {
             text: normalized,
             marks,
-            hashes,
             ..
         } = scratch;
         self.normalizer.normalize(text, normalized, marks);
         if self.normalized.is_empty() {
-            self.wordpiece.words(normalized, ids, hashes);
+            self.wordpiece.words(normalized, ids);
             return;
         }
         self.normalized.split(normalized, |part| match part {
             Part::Token(id) => ids.push(id),
-            Part::Text(text) => self.wordpiece.words(text, ids, hashes),
+            Part::Text(text) => self.wordpiece.words(text, ids),
         });
     }
 }
@@ -433,45 +429,32 @@ pub fn tokenize_section(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{
-        EMPTY_SLOT, TOKEN_HASH_BASIS, home_slot, normalizer, token_hash, token_slot,
-    };
+    use crate::format::normalizer;
+    use crate::tokenizer::trie::tests::Arrays;
 
     const TOKENS: [&str; 5] = ["[UNK]", "[CLS]", "[SEP]", "a", "##b"];
 
     fn section() -> Vec<u8> {
-        let text = TOKENS.concat();
+        let trie = Arrays::new(&TOKENS);
         let head = Vocabulary {
             tokens: 5,
-            token_text: text.len() as u32,
-            slot_bits: 4,
+            nodes: trie.labels.len() as u32,
             added_raw: 0,
             added_normalized: 0,
             prefix_text: 2,
             added_text: 0,
-            longest_token: 5,
             max_word_chars: 4,
             unknown: 0,
             classification: 1,
             separator: 2,
             flags: normalizer::ALL,
-            reserved: [0; 3],
+            reserved: [0; 5],
         };
-        let mut slots = [EMPTY_SLOT; 16];
-        let mut offsets = vec![0];
-        for (id, token) in (0..).zip(TOKENS) {
-            offsets.push(offsets[id as usize] + token.len() as u32);
-            let hash = token.bytes().fold(TOKEN_HASH_BASIS, token_hash);
-            let mut at = home_slot(hash, 4) as usize;
-            while slots[at] != EMPTY_SLOT {
-                at = (at + 1) % 16;
-            }
-            slots[at] = token_slot(hash, id);
-        }
-        let numbers = offsets.iter().chain(&slots).flat_map(|n| n.to_le_bytes());
         let mut section = bytemuck::bytes_of(&head).to_vec();
-        section.extend(numbers);
-        section.extend(text.bytes().chain(*b"##"));
+        section.extend(trie.degrees.iter().chain(&trie.ends).flatten());
+        section.extend(trie.starts.iter().chain(&trie.ranks).flatten());
+        section.extend(trie.labels.iter().chain(&trie.ids));
+        section.extend(b"##");
         section
     }
 
