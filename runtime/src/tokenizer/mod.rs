@@ -205,11 +205,11 @@ pub(crate) struct Encoded {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     /// The normalized text.
-    text: String,
+    pub(crate) text: String,
     /// Marks that wait for their order.
-    marks: Vec<u64>,
+    pub(crate) marks: Vec<u64>,
     /// The ids of the second text.
-    second: Vec<u32>,
+    pub(crate) second: Vec<u32>,
 }
 
 /// The ids of one text as they arise: those beyond a limit are counted, not kept.
