@@ -1,5 +1,7 @@
 //! Words into pieces: the longest token first, through the mapped hash table.
 
+use std::ops::Range;
+
 use super::Ids;
 use super::unicode::{PUNCTUATION, SPACE, ascii_class, class};
 use crate::format::{EMPTY_SLOT, MAX_PROBES, TOKEN_HASH_BASIS, home_slot, token_hash};
@@ -20,16 +22,17 @@ pub(super) struct WordPiece<'a> {
 }
 
 impl WordPiece<'_> {
-    /// Appends the ids of a normalized text's words.
-    pub(super) fn words(&self, text: &str, ids: &mut Ids, hashes: &mut Vec<u32>) {
+    /// Appends the ids of the words of a normalized text, or of its part from byte `base` on.
+    pub(super) fn words(&self, text: &str, base: usize, ids: &mut Ids, hashes: &mut Vec<u32>) {
         let bytes = text.as_bytes();
         let continuation = self
             .prefix
             .iter()
             .fold(TOKEN_HASH_BASIS, |hash, &byte| token_hash(hash, byte));
         let (mut start, mut at) = (0, 0);
-        let mut word = |word: &[u8]| {
-            self.word(word, continuation, ids, hashes);
+        let mut word = |range: Range<usize>| {
+            ids.move_to(base + range.start);
+            self.word(&bytes[range], continuation, ids, hashes);
             ids.end_word();
         };
         while let Some(&byte) = bytes.get(at) {
@@ -43,17 +46,17 @@ impl WordPiece<'_> {
             };
             if class & (SPACE | PUNCTUATION) != 0 {
                 if start < at {
-                    word(&bytes[start..at]);
+                    word(start..at);
                 }
                 if class & PUNCTUATION != 0 {
-                    word(&bytes[at..at + width]);
+                    word(at..at + width);
                 }
                 start = at + width;
             }
             at += width;
         }
         if start < at {
-            word(&bytes[start..at]);
+            word(start..at);
         }
     }
 
@@ -62,7 +65,7 @@ impl WordPiece<'_> {
         let mark = ids.mark();
         if !self.fits(word) || !self.pieces(word, continuation, ids, hashes) {
             ids.rewind(mark);
-            ids.push(self.unknown);
+            ids.push(self.unknown, word.len());
         }
     }
 
@@ -93,7 +96,7 @@ impl WordPiece<'_> {
             let Some((id, end)) = found else {
                 return false;
             };
-            ids.push(id);
+            ids.push(id, end);
             rest = &rest[end..];
             (hash, prefix) = (continuation, self.prefix);
         }
