@@ -10,19 +10,10 @@ use crate::kernels::{self, Kernels};
 use crate::model::Model;
 use crate::observation::ObservedInputs;
 use crate::profile::{Measurement, Profile};
+use crate::tokenizer::{EncodeOptions, Token, Truncation};
 use crate::workers::Workers;
 use crate::workspace::{Pool, Workspace};
 use crate::{embedding, encoder, head};
-
-/// What to do with a text that has more tokens than the model takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Truncation {
-    /// Cut it on the right, of a pair the longer text first, and say so in the result.
-    #[default]
-    Truncate,
-    /// Return [`ErrorCode::TextTooLong`].
-    Refuse,
-}
 
 /// How a [`Classifier`] works and which categories it returns.
 #[derive(Clone, Debug)]
@@ -292,7 +283,8 @@ impl Classifier {
     /// Classifies one text.
     ///
     /// # Errors
-    /// [`ErrorCode::TextTooLong`], if the options refuse long texts.
+    /// [`ErrorCode::TextTooLong`], if the text has more tokens than the model takes and the
+    /// options do not let it be cut.
     pub fn classify(&self, text: &str) -> Result<Classification<'_>, Error> {
         self.classify_one(text.into())
     }
@@ -312,7 +304,7 @@ impl Classifier {
     }
 
     /// Classifies a text or a pair into a result that was there before. Once texts as long have
-    /// been classified, this allocates nothing.
+    /// been classified, this allocates nothing, unless a word has more than 64 KiB.
     ///
     /// # Errors
     /// As for [`Classifier::classify`]; the result is then empty.
@@ -416,14 +408,13 @@ impl Classifier {
         workspace: &mut Workspace,
         results: &mut [Classification<'a>],
     ) -> Result<(), Error> {
-        let limit = self.model.shape().max_tokens as usize;
+        let encode_options = self.encode_options();
         let tokenizer = self.model.tokenizer();
         let labels = self.model.shape().labels as usize;
         let mut next = 0;
         while next < inputs.len() {
             let before = next;
-            workspace.encoding.ids.clear();
-            workspace.encoding.token_types.clear();
+            workspace.encoding.clear();
             workspace.boundaries.clear();
             workspace.boundaries.push(0);
             while next < inputs.len() && workspace.encoding.ids.len() < TOKENS_PER_RUN {
@@ -431,24 +422,14 @@ impl Classifier {
                 let encoded = tokenizer.encode(
                     input.first,
                     input.second,
-                    limit,
+                    &encode_options,
                     &mut workspace.encoding,
                     &mut workspace.scratch,
                 );
-                let truncated = encoded.untruncated_tokens > encoded.tokens;
-                if truncated && self.truncation == Truncation::Refuse {
-                    return Err(Error::new(
-                        ErrorCode::TextTooLong,
-                        format!(
-                            "text {}: has {} tokens, the model takes {limit}; shorten it or let it be truncated",
-                            first + next,
-                            encoded.untruncated_tokens
-                        ),
-                    ));
-                }
+                let encoded = encoded.map_err(|too_long| too_long.into_error(first + next))?;
                 workspace.boundaries.push(workspace.encoding.ids.len());
                 results[next].tokens = encoded.tokens;
-                results[next].truncated = truncated;
+                results[next].truncated = encoded.untruncated_tokens > encoded.tokens;
                 next += 1;
             }
             if let Some(profile) = &mut workspace.profile {
@@ -537,22 +518,38 @@ impl Classifier {
         workspace.bytes()
     }
 
-    /// The token ids and token types of a text or pair as the model sees it.
-    pub fn tokenize(&self, input: Input<'_>) -> (Vec<u32>, Vec<u8>) {
+    /// The tokens of a text or pair as the model sees them, special tokens included, and the
+    /// bytes of the text that each stands for: those of Hugging Face's `tokenizers`.
+    ///
+    /// # Errors
+    /// As for [`Classifier::classify`].
+    pub fn tokenize(&self, input: Input<'_>) -> Result<Vec<Token>, Error> {
         let mut workspace = self.workspaces.take();
-        workspace.encoding.ids.clear();
-        workspace.encoding.token_types.clear();
-        self.model.tokenizer().encode(
+        workspace.encoding.clear();
+        let options = EncodeOptions {
+            offsets: true,
+            ..self.encode_options()
+        };
+        let encoded = self.model.tokenizer().encode(
             input.first,
             input.second,
-            self.model.shape().max_tokens as usize,
+            &options,
             &mut workspace.encoding,
             &mut workspace.scratch,
         );
-        let encoding = &workspace.encoding;
-        let tokens = (encoding.ids.clone(), encoding.token_types.clone());
+        let tokens = workspace.encoding.tokens();
         self.workspaces.put_back(workspace);
-        tokens
+        encoded.map_err(|too_long| too_long.into_error(0))?;
+        Ok(tokens)
+    }
+
+    /// How texts are encoded to be classified.
+    fn encode_options(&self) -> EncodeOptions {
+        EncodeOptions {
+            max_tokens: self.model.shape().max_tokens as usize,
+            truncation: self.truncation,
+            offsets: false,
+        }
     }
 
     /// Classifies texts and returns what the inputs of every product were on the way.

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::kernels::rows::RowScale;
 use crate::observation::ObservedInputs;
 use crate::profile::Profile;
-use crate::tokenizer::{Encoding, Scratch};
+use crate::tokenizer::{Alignment, Encoding, Scratch};
 
 /// A cache line.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -166,19 +166,28 @@ impl Workspace {
     }
 
     /// The buffers of all threads together.
-    fn buffers(&mut self) -> [&mut dyn Reusable; 18] {
-        let Encoding { ids, token_types } = &mut self.encoding;
+    fn buffers(&mut self) -> [&mut dyn Reusable; 20] {
+        let Encoding {
+            ids,
+            token_types,
+            offsets,
+        } = &mut self.encoding;
         let Scratch {
             text,
+            alignment,
             marks,
-            second,
         } = &mut self.scratch;
+        let Alignment {
+            starts, waiting, ..
+        } = alignment;
         [
             ids,
             token_types,
+            offsets,
             text,
+            starts,
+            waiting,
             marks,
-            second,
             &mut self.boundaries,
             &mut self.units,
             &mut self.hidden,
@@ -244,6 +253,10 @@ impl Pool {
 
     /// Keeps a workspace for the next call.
     pub(crate) fn put_back(&self, mut workspace: Workspace) {
+        workspace.scratch.shrink();
+        for part in &mut workspace.parts {
+            part.scratch.shrink();
+        }
         workspace.make_threads_equal();
         self.lock().push(workspace);
     }

@@ -772,9 +772,12 @@ mod tests {
     }
 
     fn ids(source: &VocabularySource, text: &str) -> Vec<u32> {
-        filbert::tokenize_section(&source.section(), 5, text, None, 512)
+        let truncation = filbert::Truncation::default();
+        filbert::tokenize_section(&source.section(), 5, text, None, 512, truncation)
             .unwrap()
-            .0
+            .iter()
+            .map(|token| token.id)
+            .collect()
     }
 
     #[track_caller]

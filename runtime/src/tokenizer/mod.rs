@@ -9,17 +9,23 @@
 //! nonsense there finds no token.
 
 mod added;
+mod alignment;
 mod normalizer;
 mod tables;
 mod trie;
+mod truncation;
 mod unicode;
 mod wordpiece;
 
 use std::ops::Range;
 
 use self::added::{AddedTokens, FirstBytes, Part, Record};
+use self::alignment::Aligned;
+pub(crate) use self::alignment::Alignment;
 use self::normalizer::Normalizer;
 use self::trie::Trie;
+pub(crate) use self::truncation::TooLong;
+pub use self::truncation::Truncation;
 use self::wordpiece::WordPiece;
 use crate::error::Error;
 use crate::format::{
@@ -185,11 +191,75 @@ fn check_head(head: &Vocabulary, vocabulary: u32) -> Result<(), Error> {
     }
 }
 
+/// A token of a text or pair, and the part of the text that it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Token {
+    /// Its id: its row of the word embedding.
+    pub id: u32,
+    /// The text that it belongs to: 0, or 1 in the second text of a pair and after it.
+    pub token_type: u8,
+    /// The byte of that text, as given, where the part begins. Special tokens stand for
+    /// nothing: their part is empty, at 0.
+    pub start: usize,
+    /// The byte after the part. It begins and ends between characters.
+    pub end: usize,
+}
+
 /// Encodings one after another: a ragged batch.
 #[derive(Debug, Default)]
 pub(crate) struct Encoding {
     pub(crate) ids: Vec<u32>,
     pub(crate) token_types: Vec<u8>,
+    /// The bytes of its text that each token stands for, if they were asked for.
+    pub(crate) offsets: Vec<Range<usize>>,
+}
+
+impl Encoding {
+    pub(crate) fn clear(&mut self) {
+        self.ids.clear();
+        self.token_types.clear();
+        self.offsets.clear();
+    }
+
+    /// All tokens, if the offsets were asked for.
+    pub(crate) fn tokens(&self) -> Vec<Token> {
+        let types = self.token_types.iter().zip(&self.offsets);
+        let tokens = self.ids.iter().zip(types);
+        tokens
+            .map(|(&id, (&token_type, offsets))| Token {
+                id,
+                token_type,
+                start: offsets.start,
+                end: offsets.end,
+            })
+            .collect()
+    }
+
+    fn push_special(&mut self, id: u32, offsets: bool) {
+        self.ids.push(id);
+        if offsets {
+            self.offsets.push(0..0);
+        }
+    }
+
+    /// Removes tokens whose types are not there yet.
+    fn remove(&mut self, tokens: Range<usize>, offsets: bool) {
+        self.ids.drain(tokens.clone());
+        if offsets {
+            self.offsets.drain(tokens);
+        }
+    }
+}
+
+/// How to encode.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EncodeOptions {
+    /// Tokens that the model takes, special ones included.
+    pub(crate) max_tokens: usize,
+    pub(crate) truncation: Truncation,
+    /// Whether to find the part of its text that each token stands for.
+    pub(crate) offsets: bool,
 }
 
 /// What [`Tokenizer::encode`] did.
@@ -201,60 +271,107 @@ pub(crate) struct Encoded {
     pub(crate) untruncated_tokens: usize,
 }
 
+/// Bytes after which a text is normalized in another piece, so that the buffers stay small.
+const CHUNK: usize = 4096;
+
+/// Bytes of a buffer that are kept for the next text; a word may need more.
+const MOST_KEPT: usize = 16 * CHUNK;
+
 /// Buffers that keep their memory from one text to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     /// The normalized text.
     pub(crate) text: String,
+    /// Where it comes from.
+    pub(crate) alignment: Alignment,
     /// Marks that wait for their order.
     pub(crate) marks: Vec<u64>,
-    /// The ids of the second text.
-    pub(crate) second: Vec<u32>,
+}
+
+impl Scratch {
+    /// Gives back what a text without spaces needed.
+    pub(crate) fn shrink(&mut self) {
+        if self.text.capacity() > MOST_KEPT || self.marks.capacity() > MOST_KEPT {
+            *self = Self::default();
+        }
+    }
 }
 
 /// The ids of one text as they arise: those beyond a limit are counted, not kept.
 struct Ids<'v> {
     ids: &'v mut Vec<u32>,
+    /// The bytes of each token, if they are wanted: one for each of `ids`.
+    offsets: Option<&'v mut Vec<Range<usize>>>,
     /// Where they begin in `ids`.
     start: usize,
     /// How many to keep.
     limit: usize,
     /// How many there are.
     count: usize,
+    /// The byte where the next token begins.
+    at: usize,
     /// The longest sequence that the model takes.
     max_tokens: usize,
     /// See [`Ids::length`].
     length: Option<usize>,
 }
 
+/// Where [`Ids`] can go back to.
+struct Mark {
+    count: usize,
+    at: usize,
+}
+
 impl<'v> Ids<'v> {
-    fn new(ids: &'v mut Vec<u32>, limit: usize, max_tokens: usize) -> Self {
+    /// Appends to an encoding.
+    fn new(encoding: &'v mut Encoding, limit: usize, options: &EncodeOptions) -> Self {
         Self {
-            start: ids.len(),
-            ids,
+            start: encoding.ids.len(),
+            ids: &mut encoding.ids,
+            offsets: options.offsets.then_some(&mut encoding.offsets),
             limit,
             count: 0,
-            max_tokens,
+            at: 0,
+            max_tokens: options.max_tokens,
             length: None,
         }
     }
 
+    /// The next token begins at this byte.
     #[inline]
-    fn push(&mut self, id: u32) {
-        if self.count < self.limit {
-            self.ids.push(id);
-        }
-        self.count += 1;
+    fn move_to(&mut self, at: usize) {
+        self.at = at;
     }
 
-    fn mark(&self) -> usize {
-        self.count
+    /// Appends the token of the next bytes.
+    #[inline]
+    fn push(&mut self, id: u32, bytes: usize) {
+        let end = self.at + bytes;
+        if self.count < self.limit {
+            self.ids.push(id);
+            if let Some(offsets) = &mut self.offsets {
+                offsets.push(self.at..end);
+            }
+        }
+        self.count += 1;
+        self.at = end;
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            count: self.count,
+            at: self.at,
+        }
     }
 
     /// Forgets what came after a mark.
-    fn rewind(&mut self, mark: usize) {
-        self.count = mark;
-        self.ids.truncate(self.start + mark.min(self.limit));
+    fn rewind(&mut self, mark: Mark) {
+        let kept = self.start + mark.count.min(self.limit);
+        self.ids.truncate(kept);
+        if let Some(offsets) = &mut self.offsets {
+            offsets.truncate(kept);
+        }
+        (self.count, self.at) = (mark.count, mark.at);
     }
 
     #[inline]
@@ -310,102 +427,140 @@ impl<'a> Tokenizer<'a> {
 
     /// Appends the ids and token types of a text, or of a pair, to `encoding`: `[CLS] first
     /// [SEP]`, or `[CLS] first [SEP] second [SEP]`, where the second and its separator have
-    /// type 1.
+    /// type 1; and where each token comes from, if the options ask for it.
     ///
-    /// Texts are cut on the right, the longer of a pair first, so that there are at most
-    /// `max_tokens`; the special tokens, two or three, are there in any case.
+    /// Texts are cut on the right, as the options say, so that there are at most `max_tokens`;
+    /// the special tokens, two or three, are there in any case. A text that may not be cut so
+    /// leaves the encoding as it was.
     pub(crate) fn encode(
         &self,
         first: &str,
         second: Option<&str>,
-        max_tokens: usize,
+        options: &EncodeOptions,
         encoding: &mut Encoding,
         scratch: &mut Scratch,
-    ) -> Encoded {
+    ) -> Result<Encoded, TooLong> {
         let start = encoding.ids.len();
         let special = if second.is_some() { 3 } else { 2 };
-        let room = max_tokens.saturating_sub(special);
+        let room = options.max_tokens.saturating_sub(special);
 
-        encoding.ids.push(self.classification);
-        let mut ids = Ids::new(&mut encoding.ids, room, max_tokens);
+        encoding.push_special(self.classification, options.offsets);
+        let mut ids = Ids::new(encoding, room, options);
         self.tokenize(first, &mut ids, scratch);
         let (first_count, first_length) = (ids.count, ids.length());
-        let mut untruncated_tokens = first_count + special;
-        let Some(second) = second else {
-            encoding.ids.push(self.separator);
-            encoding.token_types.resize(encoding.ids.len(), 0);
-            return Encoded {
-                tokens: encoding.ids.len() - start,
-                untruncated_tokens,
-            };
+        let first_end = encoding.ids.len();
+        let second = second.map(|second| {
+            encoding.push_special(self.separator, options.offsets);
+            let mut ids = Ids::new(encoding, room, options);
+            self.tokenize(second, &mut ids, scratch);
+            (ids.count, ids.length())
+        });
+
+        let untruncated_tokens = special + first_count + second.map_or(0, |(count, _)| count);
+        let second_length = second.map(|(_, length)| length);
+        let Some((first_kept, second_kept)) =
+            options.truncation.keep(first_length, second_length, room)
+        else {
+            encoding.remove(start..encoding.ids.len(), options.offsets);
+            return Err(TooLong {
+                first: first_count,
+                second: second.map(|(count, _)| count),
+                tokens: untruncated_tokens,
+                max_tokens: options.max_tokens,
+                truncation: options.truncation,
+            });
         };
-
-        let mut second_ids = std::mem::take(&mut scratch.second);
-        second_ids.clear();
-        let mut ids = Ids::new(&mut second_ids, room, max_tokens);
-        self.tokenize(second, &mut ids, scratch);
-        untruncated_tokens += ids.count;
-        let (first_kept, second_kept) = longest_first(first_length, ids.length(), room);
-        second_ids.truncate(second_kept);
-
-        encoding.ids.truncate(start + 1 + first_kept);
-        encoding.ids.push(self.separator);
-        encoding.token_types.resize(encoding.ids.len(), 0);
-        encoding.ids.extend_from_slice(&second_ids);
-        encoding.ids.push(self.separator);
-        encoding.token_types.resize(encoding.ids.len(), 1);
-        scratch.second = second_ids;
-        Encoded {
+        // The second text first: then the place of the first is still known.
+        if second.is_some() {
+            let end = encoding.ids.len();
+            let kept = end.min(first_end + 1 + second_kept);
+            encoding.remove(kept..end, options.offsets);
+        }
+        let kept = first_end.min(start + 1 + first_kept);
+        encoding.remove(kept..first_end, options.offsets);
+        if second.is_some() {
+            encoding.token_types.resize(kept + 1, 0);
+        }
+        encoding.push_special(self.separator, options.offsets);
+        let last_type = u8::from(second.is_some());
+        encoding.token_types.resize(encoding.ids.len(), last_type);
+        Ok(Encoded {
             tokens: encoding.ids.len() - start,
             untruncated_tokens,
-        }
+        })
     }
 
     fn tokenize(&self, text: &str, ids: &mut Ids, scratch: &mut Scratch) {
         self.raw.split(text, |part| match part {
-            Part::Token(id) => ids.push(id),
-            Part::Text(text) => self.tokenize_part(text, ids, scratch),
+            Part::Token(id, range) => {
+                ids.move_to(range.start);
+                ids.push(id, range.len());
+            }
+            Part::Text(range) => self.tokenize_part(text, range, ids, scratch),
         });
     }
 
-    fn tokenize_part(&self, text: &str, ids: &mut Ids, scratch: &mut Scratch) {
+    /// Appends the ids of a part of a text in which no raw added token is.
+    fn tokenize_part(&self, text: &str, part: Range<usize>, ids: &mut Ids, scratch: &mut Scratch) {
+        let mut rest = part;
+        while !rest.is_empty() {
+            let end = rest.start + self.chunk(&text.as_bytes()[rest.clone()]);
+            self.tokenize_chunk(text, rest.start..end, ids, scratch);
+            rest.start = end;
+        }
+    }
+
+    /// How much of a text is normalized at once: as far as a space, which nothing but an added
+    /// token goes across.
+    fn chunk(&self, text: &[u8]) -> usize {
+        let rest = text.get(CHUNK..).filter(|_| self.normalized.is_empty());
+        let space = rest.and_then(|rest| rest.iter().position(|&byte| byte == b' '));
+        space.map_or(text.len(), |space| CHUNK + space + 1)
+    }
+
+    fn tokenize_chunk(&self, text: &str, part: Range<usize>, ids: &mut Ids, scratch: &mut Scratch) {
         let Scratch {
             text: normalized,
+            alignment,
             marks,
-            ..
         } = scratch;
-        self.normalizer.normalize(text, normalized, marks);
-        if self.normalized.is_empty() {
-            self.wordpiece.words(normalized, ids);
-            return;
+        let original = &text[part.clone()];
+        let before = ids.ids.len();
+        if ids.offsets.is_some() {
+            let mut aligned = Aligned {
+                text: normalized,
+                alignment,
+            };
+            self.normalizer.normalize(original, &mut aligned, marks);
+        } else {
+            self.normalizer.normalize(original, normalized, marks);
         }
-        self.normalized.split(normalized, |part| match part {
-            Part::Token(id) => ids.push(id),
-            Part::Text(text) => self.wordpiece.words(text, ids),
-        });
+        if self.normalized.is_empty() {
+            self.wordpiece.words(normalized, 0, ids);
+        } else {
+            self.normalized.split(normalized, |part| match part {
+                Part::Token(id, range) => {
+                    ids.move_to(range.start);
+                    ids.push(id, range.len());
+                }
+                Part::Text(range) => {
+                    let start = range.start;
+                    self.wordpiece.words(&normalized[range], start, ids);
+                }
+            });
+        }
+        // From the normalized part to the text.
+        for offsets in ids.offsets.iter_mut().flat_map(|all| &mut all[before..]) {
+            let range = alignment.original(offsets, original);
+            *offsets = part.start + range.start..part.start + range.end;
+        }
     }
 }
 
-/// How many tokens of each of two texts stay, of `room` in all: the longer text gives way
-/// until both are equal, then both do. An odd place is the longer's, or else the second's.
-fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
-    if first + second <= room {
-        return (first, second);
-    }
-    let shorter = first.min(second);
-    let (shorter, longer) = if shorter <= room / 2 {
-        (shorter, room - shorter)
-    } else {
-        (room / 2, room - room / 2)
-    };
-    if first > second {
-        (longer, shorter)
-    } else {
-        (shorter, longer)
-    }
-}
-
-/// The ids and token types of a text, for tests of other crates.
+/// The tokens of a text or pair, for tests of other crates.
+///
+/// # Panics
+/// If they are others without the offsets.
 #[doc(hidden)]
 pub fn tokenize_section(
     section: &[u8],
@@ -413,17 +568,31 @@ pub fn tokenize_section(
     first: &str,
     second: Option<&str>,
     max_tokens: usize,
-) -> Result<(Vec<u32>, Vec<u8>), Error> {
+    truncation: Truncation,
+) -> Result<Vec<Token>, Error> {
     let layout = VocabularyLayout::parse(section, vocabulary)?;
-    let mut encoding = Encoding::default();
-    Tokenizer::new(&layout, section).encode(
-        first,
-        second,
-        max_tokens,
-        &mut encoding,
-        &mut Scratch::default(),
+    let tokenizer = Tokenizer::new(&layout, section);
+    let mut scratch = Scratch::default();
+    let mut encode = |offsets| {
+        let mut encoding = Encoding::default();
+        let options = EncodeOptions {
+            max_tokens,
+            truncation,
+            offsets,
+        };
+        let encoded = tokenizer.encode(first, second, &options, &mut encoding, &mut scratch);
+        (encoded, encoding)
+    };
+    let (plain, without) = encode(false);
+    let (encoded, encoding) = encode(true);
+    assert_eq!(plain, encoded);
+    assert_eq!(
+        (&without.ids, &without.token_types),
+        (&encoding.ids, &encoding.token_types)
     );
-    Ok((encoding.ids, encoding.token_types))
+    assert!(without.offsets.is_empty() && encoding.offsets.len() == encoding.ids.len());
+    encoded.map_err(|too_long| too_long.into_error(0))?;
+    Ok(encoding.tokens())
 }
 
 #[cfg(test)]
@@ -465,7 +634,13 @@ mod tests {
         let tokenizer = Tokenizer::new(&layout, &section);
         let (mut encoding, mut scratch) = Default::default();
         let mut encode = |first: &str, second, max_tokens| {
-            let encoded = tokenizer.encode(first, second, max_tokens, &mut encoding, &mut scratch);
+            let options = EncodeOptions {
+                max_tokens,
+                truncation: Truncation::LongestFirst,
+                offsets: true,
+            };
+            let encoded = tokenizer.encode(first, second, &options, &mut encoding, &mut scratch);
+            let encoded = encoded.unwrap();
             (encoded.tokens, encoded.untruncated_tokens)
         };
         assert_eq!(encode("Abb, a", None, 16), (7, 7));
@@ -487,16 +662,6 @@ mod tests {
             encoding.token_types,
             [&[0; 7][..], &[0; 4], &[0, 0, 0, 0, 1, 1, 1], &[0, 0, 1]].concat()
         );
-    }
-
-    #[test]
-    fn the_longer_text_gives_way_first() {
-        assert_eq!(longest_first(3, 4, 7), (3, 4));
-        assert_eq!(longest_first(3, 9, 10), (3, 7));
-        assert_eq!(longest_first(9, 3, 10), (7, 3));
-        assert_eq!(longest_first(9, 8, 7), (4, 3));
-        assert_eq!(longest_first(8, 8, 7), (3, 4));
-        assert_eq!(longest_first(1, 1, 0), (0, 0));
     }
 
     #[test]

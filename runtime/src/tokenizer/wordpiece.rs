@@ -1,5 +1,7 @@
 //! Words into pieces: the longest token first, by the mapped trie.
 
+use std::ops::Range;
+
 use super::Ids;
 use super::trie::Trie;
 use super::unicode::{PUNCTUATION, SPACE, ascii_class, class};
@@ -15,12 +17,13 @@ pub(super) struct WordPiece<'a> {
 }
 
 impl WordPiece<'_> {
-    /// Appends the ids of a normalized text's words.
-    pub(super) fn words(&self, text: &str, ids: &mut Ids) {
+    /// Appends the ids of the words of a normalized text, or of its part from byte `base` on.
+    pub(super) fn words(&self, text: &str, base: usize, ids: &mut Ids) {
         let bytes = text.as_bytes();
         let (mut start, mut at) = (0, 0);
-        let mut word = |word: &[u8]| {
-            self.word(word, ids);
+        let mut word = |range: Range<usize>| {
+            ids.move_to(base + range.start);
+            self.word(&bytes[range], ids);
             ids.end_word();
         };
         while let Some(&byte) = bytes.get(at) {
@@ -34,17 +37,17 @@ impl WordPiece<'_> {
             };
             if class & (SPACE | PUNCTUATION) != 0 {
                 if start < at {
-                    word(&bytes[start..at]);
+                    word(start..at);
                 }
                 if class & PUNCTUATION != 0 {
-                    word(&bytes[at..at + width]);
+                    word(at..at + width);
                 }
                 start = at + width;
             }
             at += width;
         }
         if start < at {
-            word(&bytes[start..at]);
+            word(start..at);
         }
     }
 
@@ -53,7 +56,7 @@ impl WordPiece<'_> {
         let mark = ids.mark();
         if !self.fits(word) || self.pieces(word, ids).is_none() {
             ids.rewind(mark);
-            ids.push(self.unknown);
+            ids.push(self.unknown, word.len());
         }
     }
 
@@ -67,7 +70,7 @@ impl WordPiece<'_> {
         let (mut rest, mut node) = (word, Some(Trie::ROOT));
         while !rest.is_empty() {
             let (id, length) = self.trie.longest(node?, rest)?;
-            ids.push(id);
+            ids.push(id, length);
             rest = &rest[length..];
             node = self.continuation;
         }
