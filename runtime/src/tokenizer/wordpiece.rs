@@ -23,7 +23,13 @@ pub(super) struct WordPiece<'a> {
 
 impl WordPiece<'_> {
     /// Appends the ids of the words of a normalized text, or of its part from byte `base` on.
-    pub(super) fn words(&self, text: &str, base: usize, ids: &mut Ids, hashes: &mut Vec<u32>) {
+    pub(super) fn words<const OFFSETS: bool>(
+        &self,
+        text: &str,
+        base: usize,
+        ids: &mut Ids<OFFSETS>,
+        hashes: &mut Vec<u32>,
+    ) {
         let bytes = text.as_bytes();
         let continuation = self
             .prefix
@@ -61,7 +67,13 @@ impl WordPiece<'_> {
     }
 
     /// Appends the ids of one word: its pieces, or the unknown token if any part has none.
-    fn word(&self, word: &[u8], continuation: u32, ids: &mut Ids, hashes: &mut Vec<u32>) {
+    fn word<const OFFSETS: bool>(
+        &self,
+        word: &[u8],
+        continuation: u32,
+        ids: &mut Ids<OFFSETS>,
+        hashes: &mut Vec<u32>,
+    ) {
         let mark = ids.mark();
         if !self.fits(word) || !self.pieces(word, continuation, ids, hashes) {
             ids.rewind(mark);
@@ -74,7 +86,13 @@ impl WordPiece<'_> {
             || word.iter().filter(|&&b| begins_char(b)).count() <= self.max_word_chars
     }
 
-    fn pieces(&self, word: &[u8], continuation: u32, ids: &mut Ids, hashes: &mut Vec<u32>) -> bool {
+    fn pieces<const OFFSETS: bool>(
+        &self,
+        word: &[u8],
+        continuation: u32,
+        ids: &mut Ids<OFFSETS>,
+        hashes: &mut Vec<u32>,
+    ) -> bool {
         let (mut rest, mut hash, mut prefix) = (word, TOKEN_HASH_BASIS, &[][..]);
         while !rest.is_empty() {
             // The hash after each byte, as far as a token can reach.
