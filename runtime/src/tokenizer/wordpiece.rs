@@ -67,6 +67,8 @@ impl WordPiece<'_> {
     }
 
     /// Appends the ids of one word: its pieces, or the unknown token if any part has none.
+    // The loop over characters keeps its registers if this is not part of it.
+    #[inline(never)]
     fn word<const OFFSETS: bool>(
         &self,
         word: &[u8],
