@@ -297,11 +297,12 @@ impl Scratch {
     }
 }
 
-/// The ids of one text as they arise: those beyond a limit are counted, not kept.
-struct Ids<'v> {
+/// The ids of one text as they arise: those beyond a limit are counted, not kept. With `OFFSETS`
+/// also the bytes of each; without, none of that costs anything.
+struct Ids<'v, const OFFSETS: bool> {
     ids: &'v mut Vec<u32>,
-    /// The bytes of each token, if they are wanted: one for each of `ids`.
-    offsets: Option<&'v mut Vec<Range<usize>>>,
+    /// The bytes of each token: one for each of `ids`, with `OFFSETS`.
+    offsets: &'v mut Vec<Range<usize>>,
     /// Where they begin in `ids`.
     start: usize,
     /// How many to keep.
@@ -322,13 +323,13 @@ struct Mark {
     at: usize,
 }
 
-impl<'v> Ids<'v> {
+impl<'v, const OFFSETS: bool> Ids<'v, OFFSETS> {
     /// Appends to an encoding.
     fn new(encoding: &'v mut Encoding, limit: usize, options: &EncodeOptions) -> Self {
         Self {
             start: encoding.ids.len(),
             ids: &mut encoding.ids,
-            offsets: options.offsets.then_some(&mut encoding.offsets),
+            offsets: &mut encoding.offsets,
             limit,
             count: 0,
             at: 0,
@@ -340,21 +341,24 @@ impl<'v> Ids<'v> {
     /// The next token begins at this byte.
     #[inline]
     fn move_to(&mut self, at: usize) {
-        self.at = at;
+        if OFFSETS {
+            self.at = at;
+        }
     }
 
     /// Appends the token of the next bytes.
     #[inline]
     fn push(&mut self, id: u32, bytes: usize) {
-        let end = self.at + bytes;
         if self.count < self.limit {
             self.ids.push(id);
-            if let Some(offsets) = &mut self.offsets {
-                offsets.push(self.at..end);
+            if OFFSETS {
+                self.offsets.push(self.at..self.at + bytes);
             }
         }
         self.count += 1;
-        self.at = end;
+        if OFFSETS {
+            self.at += bytes;
+        }
     }
 
     fn mark(&self) -> Mark {
@@ -368,8 +372,8 @@ impl<'v> Ids<'v> {
     fn rewind(&mut self, mark: Mark) {
         let kept = self.start + mark.count.min(self.limit);
         self.ids.truncate(kept);
-        if let Some(offsets) = &mut self.offsets {
-            offsets.truncate(kept);
+        if OFFSETS {
+            self.offsets.truncate(kept);
         }
         (self.count, self.at) = (mark.count, mark.at);
     }
@@ -445,15 +449,11 @@ impl<'a> Tokenizer<'a> {
         let room = options.max_tokens.saturating_sub(special);
 
         encoding.push_special(self.classification, options.offsets);
-        let mut ids = Ids::new(encoding, room, options);
-        self.tokenize(first, &mut ids, scratch);
-        let (first_count, first_length) = (ids.count, ids.length());
+        let (first_count, first_length) = self.append(first, room, options, encoding, scratch);
         let first_end = encoding.ids.len();
         let second = second.map(|second| {
             encoding.push_special(self.separator, options.offsets);
-            let mut ids = Ids::new(encoding, room, options);
-            self.tokenize(second, &mut ids, scratch);
-            (ids.count, ids.length())
+            self.append(second, room, options, encoding, scratch)
         });
 
         let untruncated_tokens = special + first_count + second.map_or(0, |(count, _)| count);
@@ -490,7 +490,32 @@ impl<'a> Tokenizer<'a> {
         })
     }
 
-    fn tokenize(&self, text: &str, ids: &mut Ids, scratch: &mut Scratch) {
+    /// Appends the first `limit` tokens of a text; how many there are, and [`Ids::length`].
+    fn append(
+        &self,
+        text: &str,
+        limit: usize,
+        options: &EncodeOptions,
+        encoding: &mut Encoding,
+        scratch: &mut Scratch,
+    ) -> (usize, usize) {
+        if options.offsets {
+            let mut ids = Ids::<true>::new(encoding, limit, options);
+            self.tokenize(text, &mut ids, scratch);
+            (ids.count, ids.length())
+        } else {
+            let mut ids = Ids::<false>::new(encoding, limit, options);
+            self.tokenize(text, &mut ids, scratch);
+            (ids.count, ids.length())
+        }
+    }
+
+    fn tokenize<const OFFSETS: bool>(
+        &self,
+        text: &str,
+        ids: &mut Ids<OFFSETS>,
+        scratch: &mut Scratch,
+    ) {
         self.raw.split(text, |part| match part {
             Part::Token(id, range) => {
                 ids.move_to(range.start);
@@ -501,7 +526,13 @@ impl<'a> Tokenizer<'a> {
     }
 
     /// Appends the ids of a part of a text in which no raw added token is.
-    fn tokenize_part(&self, text: &str, part: Range<usize>, ids: &mut Ids, scratch: &mut Scratch) {
+    fn tokenize_part<const OFFSETS: bool>(
+        &self,
+        text: &str,
+        part: Range<usize>,
+        ids: &mut Ids<OFFSETS>,
+        scratch: &mut Scratch,
+    ) {
         let mut rest = part;
         while !rest.is_empty() {
             let end = rest.start + self.chunk(&text.as_bytes()[rest.clone()]);
@@ -518,7 +549,13 @@ impl<'a> Tokenizer<'a> {
         space.map_or(text.len(), |space| CHUNK + space + 1)
     }
 
-    fn tokenize_chunk(&self, text: &str, part: Range<usize>, ids: &mut Ids, scratch: &mut Scratch) {
+    fn tokenize_chunk<const OFFSETS: bool>(
+        &self,
+        text: &str,
+        part: Range<usize>,
+        ids: &mut Ids<OFFSETS>,
+        scratch: &mut Scratch,
+    ) {
         let Scratch {
             text: normalized,
             alignment,
@@ -526,7 +563,7 @@ impl<'a> Tokenizer<'a> {
         } = scratch;
         let original = &text[part.clone()];
         let before = ids.ids.len();
-        if ids.offsets.is_some() {
+        if OFFSETS {
             let mut aligned = Aligned {
                 text: normalized,
                 alignment,
@@ -549,10 +586,12 @@ impl<'a> Tokenizer<'a> {
                 }
             });
         }
-        // From the normalized part to the text.
-        for offsets in ids.offsets.iter_mut().flat_map(|all| &mut all[before..]) {
-            let range = alignment.original(offsets, original);
-            *offsets = part.start + range.start..part.start + range.end;
+        if OFFSETS {
+            // From the normalized part to the text.
+            for offsets in &mut ids.offsets[before..] {
+                let range = alignment.original(offsets, original);
+                *offsets = part.start + range.start..part.start + range.end;
+            }
         }
     }
 }

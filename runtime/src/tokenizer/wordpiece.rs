@@ -18,7 +18,12 @@ pub(super) struct WordPiece<'a> {
 
 impl WordPiece<'_> {
     /// Appends the ids of the words of a normalized text, or of its part from byte `base` on.
-    pub(super) fn words(&self, text: &str, base: usize, ids: &mut Ids) {
+    pub(super) fn words<const OFFSETS: bool>(
+        &self,
+        text: &str,
+        base: usize,
+        ids: &mut Ids<OFFSETS>,
+    ) {
         let bytes = text.as_bytes();
         let (mut start, mut at) = (0, 0);
         let mut word = |range: Range<usize>| {
@@ -52,7 +57,9 @@ impl WordPiece<'_> {
     }
 
     /// Appends the ids of one word: its pieces, or the unknown token if any part has none.
-    fn word(&self, word: &[u8], ids: &mut Ids) {
+    // The loop over characters keeps its registers if this is not part of it.
+    #[inline(never)]
+    fn word<const OFFSETS: bool>(&self, word: &[u8], ids: &mut Ids<OFFSETS>) {
         let mark = ids.mark();
         if !self.fits(word) || self.pieces(word, ids).is_none() {
             ids.rewind(mark);
@@ -66,7 +73,7 @@ impl WordPiece<'_> {
             || word.iter().filter(begins_char).count() <= self.max_word_chars
     }
 
-    fn pieces(&self, word: &[u8], ids: &mut Ids) -> Option<()> {
+    fn pieces<const OFFSETS: bool>(&self, word: &[u8], ids: &mut Ids<OFFSETS>) -> Option<()> {
         let (mut rest, mut node) = (word, Some(Trie::ROOT));
         while !rest.is_empty() {
             let (id, length) = self.trie.longest(node?, rest)?;
