@@ -76,7 +76,7 @@ pub(crate) fn run(quick: bool, armv7: bool) -> Result<(), String> {
     // For devices: without the converter, and all in one file.
     process::run(arm::cargo("build").args(["-p", "filbert-cli", "--no-default-features"]))?;
     let device = folder.join("filbert-aarch64");
-    strip("aarch64-linux-gnu-strip", &made(AARCH64), &device)?;
+    process::strip("aarch64-linux-gnu-strip", &made(AARCH64), &device)?;
     check_static(&device)?;
 
     let host = root().join("target/release/filbert");
@@ -275,11 +275,6 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Copies a program without its symbols.
-fn strip(tool: &str, from: &Path, to: &Path) -> Result<(), String> {
-    process::run(command(tool).arg("-o").arg(to).arg(from))
-}
-
 /// Fails if a program needs a dynamic linker.
 fn check_static(program: &Path) -> Result<(), String> {
     let headers = output(
@@ -302,7 +297,7 @@ fn run_armv7((file, texts, expected): &(PathBuf, PathBuf, String)) -> Result<(),
         .join(ARMV7)
         .join("release/filbert");
     let program = folder("cross/files")?.join("filbert-armv7");
-    strip("arm-linux-gnueabihf-strip", &made, &program)?;
+    process::strip("arm-linux-gnueabihf-strip", &made, &program)?;
     let found = fingerprint(command("qemu-arm-static").arg(&program), file, texts, &[])?;
     if found != *expected {
         return Err(format!("32-bit Arm: fingerprint {found}, not {expected}"));
