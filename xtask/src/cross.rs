@@ -139,6 +139,7 @@ pub(crate) fn run(quick: bool, armv7: bool) -> Result<(), String> {
         );
         agreed.push((file, texts, first.clone()));
     }
+    compare_c_programs(&agreed[0].0)?;
     if armv7 {
         run_armv7(&agreed[0])?;
     }
@@ -272,6 +273,51 @@ fn write_texts(shared: &Path, data: &str, most: usize, to: &Path) -> Result<usiz
 
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
     std::fs::copy(from, to).map_err(|error| format!("{}: {error}", from.display()))?;
+    Ok(())
+}
+
+/// The test program of the C library, which prints the bits of logits, here and on Arm.
+fn compare_c_programs(file: &Path) -> Result<(), String> {
+    eprintln!("=== A program in C");
+    let mut host = command("cargo");
+    host.args(["rustc", "--release", "--locked"]);
+    let mut printed = Vec::new();
+    for (mut cargo, target, compiler, flags) in [
+        (host, "target".to_owned(), "cc", &[][..]),
+        (
+            arm::cargo("rustc"),
+            format!("target/cross/{AARCH64}"),
+            "aarch64-linux-gnu-gcc",
+            &["-static"],
+        ),
+    ] {
+        process::run(cargo.args(["-p", "filbert-capi", "--lib", "--crate-type", "staticlib"]))?;
+        let program = folder("cross/files")?.join(format!("program-{compiler}"));
+        process::run(
+            command(compiler)
+                .args(["-Iruntime/capi/include", "runtime/capi/tests/program.c"])
+                .arg(root().join(target).join("release/libfilbert.a"))
+                .args(["-lpthread", "-ldl", "-lm", "-o"])
+                .arg(&program)
+                .args(flags),
+        )?;
+        let mut run = match flags {
+            [] => command(&program),
+            _ => emulate(&program, "max"),
+        };
+        printed.push(output(
+            run.arg(file)
+                .arg("Cargo.toml")
+                .args(["a gorgeous, witty film", "dull"]),
+        )?);
+    }
+    if printed[0] != printed[1] {
+        return Err(format!(
+            "C prints {} here and {} on Arm",
+            printed[0], printed[1]
+        ));
+    }
+    println!("a C program prints the same bits on Arm");
     Ok(())
 }
 

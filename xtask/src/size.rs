@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use object::read::{Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _};
@@ -56,7 +56,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "unwind tables",
         &[".eh_frame", ".eh_frame_hdr", ".gcc_except_table"],
     ),
-    ("relocations", &[".rela.dyn", ".rela.plt"]),
+    ("relocations", &[".rela.dyn", ".rela.plt", ".relr.dyn"]),
     (
         "dynamic symbols",
         &[
@@ -213,6 +213,8 @@ fn measure(
     check_exports(name, &file)?;
     check_alignment(name, &file)?;
     let length = bytes.len() as u64;
+    let mut groups = measure_groups(&file);
+    groups.insert(REST, length - groups.values().sum::<u64>());
     let bytes = read(&with_symbols)?;
     Ok(Library {
         target: name,
@@ -222,7 +224,7 @@ fn measure(
             .collect::<Vec<_>>()
             .join(" "),
         length,
-        groups: measure_groups(&file, length),
+        groups,
         parts: measure_parts(&parse(&with_symbols, &bytes)?),
     })
 }
@@ -231,7 +233,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn parse<'a>(path: &PathBuf, bytes: &'a [u8]) -> Result<object::File<'a>, String> {
+fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<object::File<'a>, String> {
     object::File::parse(bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
@@ -269,7 +271,7 @@ fn group(section: &str) -> Option<&'static str> {
         .map(|&(group, _)| group)
 }
 
-fn measure_groups(file: &object::File<'_>, length: u64) -> BTreeMap<&'static str, u64> {
+fn measure_groups(file: &object::File<'_>) -> BTreeMap<&'static str, u64> {
     let mut groups = BTreeMap::new();
     for section in file.sections() {
         // A section that is zero at first is not in the file.
@@ -279,8 +281,6 @@ fn measure_groups(file: &object::File<'_>, length: u64) -> BTreeMap<&'static str
             *groups.entry(group).or_default() += bytes;
         }
     }
-    let named: u64 = groups.values().sum();
-    groups.insert(REST, length - named);
     groups
 }
 
@@ -315,15 +315,12 @@ fn measure_parts(file: &object::File<'_>) -> BTreeMap<String, [u64; 2]> {
             }
         }
     }
-    for (kind, groups) in [&[CODE][..], &[READ_ONLY, RELOCATED, WRITABLE]]
+    let groups = measure_groups(file);
+    for (kind, names) in [&[CODE][..], &[READ_ONLY, RELOCATED, WRITABLE]]
         .iter()
         .enumerate()
     {
-        let whole: u64 = measure_groups(file, u64::MAX)
-            .iter()
-            .filter(|(group, _)| groups.contains(group))
-            .map(|(_, bytes)| bytes)
-            .sum();
+        let whole: u64 = names.iter().filter_map(|name| groups.get(name)).sum();
         let named: u64 = parts.values().map(|part| part[kind]).sum();
         parts.entry(UNNAMED.into()).or_default()[kind] = whole - named;
     }

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
             move || check(&compiler, &["-std=c++11", "-x", "c++"], &shared_library()?)
         })
         .with_ignored_flag(cpp.is_none()),
+        Trial::test("the_readmes_program_runs", check_readme),
         Trial::test("the_header_declares_what_is_exported", check_header),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -92,13 +93,15 @@ fn run(command: &mut Command) -> Result<String, Failed> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Compiles and runs the program, and compares what it prints.
-fn check(compiler: &Path, language: &[&str], link: &[OsString]) -> Result<(), Failed> {
-    let folder = tempfile::tempdir()?;
-    let (object, program) = (
-        folder.path().join("program.o"),
-        folder.path().join("program"),
-    );
+/// Compiles a source and links it.
+fn compile(
+    compiler: &Path,
+    language: &[&str],
+    source: &Path,
+    link: &[OsString],
+    program: &Path,
+) -> Result<(), Failed> {
+    let object = program.with_extension("o");
     run(Command::new(compiler)
         .args(STRICT)
         .args(language)
@@ -106,16 +109,29 @@ fn check(compiler: &Path, language: &[&str], link: &[OsString]) -> Result<(), Fa
         .arg(here().join("include"))
         .args(["-c", "-o"])
         .arg(&object)
-        .arg(here().join("tests/program.c")))?;
+        .arg(source))?;
     run(Command::new(compiler)
         .arg("-o")
-        .args([&program, &object])
+        .args([program, &object])
         .args(link))?;
+    Ok(())
+}
 
-    let model = folder.path().join("model.filbert");
+/// Converts the model of the repository.
+fn convert(to: &Path) -> Result<(), Failed> {
     let checkpoint = Checkpoint::open(&shared::tiny_model())?;
     let package = Package::build(&checkpoint, &mut Quiet)?;
-    std::fs::write(&model, package.into_bytes())?;
+    Ok(std::fs::write(to, package.into_bytes())?)
+}
+
+/// Compiles and runs the program, and compares what it prints.
+fn check(compiler: &Path, language: &[&str], link: &[OsString]) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let program = folder.path().join("program");
+    let source = here().join("tests/program.c");
+    compile(compiler, language, &source, link, &program)?;
+    let model = folder.path().join("model.filbert");
+    convert(&model)?;
     let printed = run(Command::new(&program)
         .arg(&model)
         .arg(here().join("Cargo.toml"))
@@ -125,6 +141,30 @@ fn check(compiler: &Path, language: &[&str], link: &[OsString]) -> Result<(), Fa
         return Err(format!("C has\n{printed}and the runtime\n{expected}").into());
     }
     Ok(())
+}
+
+/// The program in the README labels its text.
+fn check_readme() -> Result<(), Failed> {
+    let readme = std::fs::read_to_string(shared::repository().join("README.md"))?;
+    let (_, rest) = readme.split_once("```c\n").ok_or("no program")?;
+    let (program, _) = rest.split_once("```").ok_or("no end of it")?;
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("example.c"), program)?;
+    compile(
+        Path::new("cc"),
+        &["-std=c99"],
+        &path("example.c"),
+        &shared_library()?,
+        &path("example"),
+    )?;
+    convert(&path("model.filbert"))?;
+    let printed = run(Command::new(path("example")).current_dir(folder.path()))?;
+    if printed.starts_with("NEGATIVE 0.") {
+        Ok(())
+    } else {
+        Err(format!("it prints {printed:?}").into())
+    }
 }
 
 /// What the program must print, by the runtime.
