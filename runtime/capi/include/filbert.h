@@ -61,7 +61,7 @@ enum {
     /* An argument or option cannot be used: a null pointer, text that is not UTF-8, a number
      * out of its range. */
     FILBERT_ERROR_INVALID_ARGUMENT = 6,
-    /* The text has more tokens than the model takes, and truncation was refused. */
+    /* The text has more tokens than the model takes, and may not be cut to that. */
     FILBERT_ERROR_TEXT_TOO_LONG = 7,
     /* The self-test did not reproduce the logits in the file. */
     FILBERT_ERROR_SELF_TEST = 8,
