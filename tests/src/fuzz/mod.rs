@@ -171,10 +171,11 @@ pub fn mutate_section(
     section: usize,
     mutate: impl FnOnce(&mut [u8], usize) -> usize,
 ) -> usize {
-    let Some(places) = section_places(&input[..length]) else {
+    let place = section_places(&input[..length]).map(|places| places[section % COUNT].clone());
+    // An empty section of an input that has all its room has none.
+    let Some(place) = place.filter(|place| !place.is_empty() || length < input.len()) else {
         return mutate(input, length);
     };
-    let place = places[section % COUNT].clone();
     let rest = input[place.end..length].to_vec();
     let room = input.len() - rest.len();
     let mutated = mutate(&mut input[place.start..room], place.len());
