@@ -31,7 +31,10 @@ fn classify(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("{name} ({})", classifier.kernels()));
         for sentences in [1, 8] {
             let text = text::SENTENCE.repeat(sentences);
-            let (ids, token_types) = classifier.tokenize(text.as_str().into());
+            let tokens = classifier.tokenize(text.as_str().into());
+            let tokens = tokens.expect("the text is cut");
+            let (ids, token_types): (Vec<u32>, Vec<u8>) =
+                tokens.iter().map(|t| (t.id, t.token_type)).unzip();
             let tokens = format!("{} tokens", ids.len());
             group.bench_function(
                 BenchmarkId::new("filbert int8, text to label", &tokens),

@@ -20,12 +20,25 @@ fn tokenize(criterion: &mut Criterion) {
     let theirs = Tokenizer::from_file(folder.join("tokenizer.json")).expect("the tokenizer opens");
 
     let mut group = criterion.benchmark_group("tokenizer");
-    for sentences in [1, 8] {
-        let text = text::SENTENCE.repeat(sentences);
-        // Without offsets, which we do not compute either.
-        let encode = |text: &str| theirs.encode_fast(text, true).expect("the text is encoded");
+    // 20 tokens with the special ones, and 122.
+    for text in [
+        format!("{}It works.", text::SENTENCE),
+        text::SENTENCE.repeat(8),
+    ] {
+        // Without offsets, as to classify, and with them.
+        let fast = |text: &str| theirs.encode_fast(text, true).expect("the text is encoded");
+        let encode = |text: &str| theirs.encode(text, true).expect("the text is encoded");
         let encoding = encode(&text);
         assert_eq!(ours.run(&text), encoding.get_ids());
+        let (ids, offsets) = ours.run_with_offsets(&text);
+        assert_eq!(ids, encoding.get_ids());
+        let ranges = encoding.get_offsets().iter();
+        assert!(
+            offsets
+                .iter()
+                .cloned()
+                .eq(ranges.map(|&(start, end)| start..end))
+        );
         let tokens = encoding.get_ids().len();
         group.throughput(Throughput::Elements(tokens as u64));
         let tokens = format!("{tokens} tokens");
@@ -33,8 +46,20 @@ fn tokenize(criterion: &mut Criterion) {
             bencher.iter(|| ours.run(black_box(&text)).len());
         });
         group.bench_function(BenchmarkId::new("tokenizers", &tokens), |bencher| {
-            bencher.iter(|| encode(black_box(&text)));
+            bencher.iter(|| fast(black_box(&text)));
         });
+        group.bench_function(
+            BenchmarkId::new("filbert, with offsets", &tokens),
+            |bencher| {
+                bencher.iter(|| ours.run_with_offsets(black_box(&text)).1.len());
+            },
+        );
+        group.bench_function(
+            BenchmarkId::new("tokenizers, with offsets", &tokens),
+            |bencher| {
+                bencher.iter(|| encode(black_box(&text)));
+            },
+        );
     }
     group.finish();
 }

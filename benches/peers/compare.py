@@ -600,9 +600,9 @@ class Comparison:
         }
 
     def cold(self, model):
-        """From the start of a process to its first answer."""
-        tokens = 32
-        text = model.texts.of_length(tokens, 0)
+        """From the start of a process to its first answer, and on to a longer text."""
+        tokens, longer = 32, 128
+        text, long_text = model.texts.of_length(tokens, 0), model.texts.of_length(longer, 0)
         found = {}
         # The first start of each only brings its files into the page cache.
         for number in range(self.options.starts + 1):
@@ -611,7 +611,7 @@ class Comparison:
                 if engine.name in model.failed:
                     continue
                 try:
-                    sample = cold_start(engine, model, text)
+                    sample = cold_start(engine, model, text, long_text)
                 except Failure as failure:
                     self.fail(model, engine, failure)
                     found.pop(engine.name, None)
@@ -624,6 +624,7 @@ class Comparison:
         self.results.setdefault("cold", {})[model.name] = {
             "title": TITLES[model.name],
             "tokens": tokens,
+            "longer": longer,
             "starts": self.options.starts,
             "engines": found,
         }
@@ -653,7 +654,7 @@ def describe(engine, way, batch):
     return f"{texts}, {report.times(streams, 'call')} at once"
 
 
-def cold_start(engine, model, text):
+def cold_start(engine, model, text, long_text):
     begin = time.monotonic_ns()
     environment = (engine.avx2 or {}) if model.options.isa else {}
     log = TARGET / "logs" / f"{model.name}-{engine.name}.log"
@@ -666,19 +667,32 @@ def cold_start(engine, model, text):
         worker.receive()
         worker.receive()
         end = time.monotonic_ns()
-        with open(f"/proc/{worker.process.pid}/smaps_rollup", encoding="ascii") as lines:
-            private = next(
-                int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")
-            )
+        private = private_kib(worker)
+        worker.send("input", "long", long_text[0], " ".join(long_text[1]))
+        worker.send("logits", "long")
+        worker.receive()
+        worker.receive()
+        private_long = private_kib(worker)
+        worker.send("run", "cold", 3, 10, 20)
+        (times,) = worker.receive()
     finally:
         worker.close()
     # A Rust worker has no host: all that it takes is its own.
-    host_ready, host_kib = map(int, ready[2:4]) if len(ready) == 4 else (begin, 0)
+    host_ready, host_kib = map(int, ready[3:5]) if engine.python else (begin, 0)
     return {
+        "open": int(ready[2]),
         "from_start": end - begin,
         "from_host": end - host_ready,
+        "warm": median([int(time) for time in times.split()]),
         "private_kib": private - host_kib,
+        "private_long_kib": private_long - host_kib,
     }
+
+
+def private_kib(worker):
+    """Memory that only this process has written, in KiB."""
+    with open(f"/proc/{worker.process.pid}/smaps_rollup", encoding="ascii") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty"))
 
 
 def locked_version(engine):
@@ -748,7 +762,7 @@ def parse_options(arguments):
     parser.add_argument("--milliseconds", type=int, default=30, help="of a slice, at least")
     parser.add_argument("--checks", type=int, default=24, help="more texts to compare logits on")
     parser.add_argument("--texts", type=int, default=256, help="for throughput")
-    parser.add_argument("--starts", type=int, default=10, help="of each process, for --cold")
+    parser.add_argument("--starts", type=int, default=30, help="of each process, for --cold")
     parser.add_argument(
         "--parts",
         type=names(["latency", "throughput", "cold"]),

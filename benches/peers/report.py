@@ -146,16 +146,22 @@ def cold_table(cold, labels):
         rows.append(
             [
                 labels[name],
+                milliseconds(median(found["open"])),
                 milliseconds(median(found["from_host"])),
                 milliseconds(median(found["from_start"])),
+                significant(median(found["from_host"]) / median(found["warm"])),
                 significant(median(found["private_kib"]) / 1024),
+                significant(median(found["private_long_kib"]) / 1024),
             ]
         )
     head = [
         cold["title"],
+        "open, ms",
         "to the first answer, ms",
         "with the Python host's start, ms",
+        "first answer / warm one",
         "private dirty memory above the host's, MiB",
+        f"after {cold['longer']} tokens, MiB",
     ]
     return table(head, rows)
 

@@ -69,12 +69,16 @@ def made_up():
             "minilm": {
                 "title": "MiniLM-L6",
                 "tokens": 32,
+                "longer": 128,
                 "starts": 2,
                 "engines": {
                     "filbert": {
+                        "open": [2e5, 4e5],
                         "from_host": [2e6, 4e6],
                         "from_start": [3e6, 5e6],
+                        "warm": [1e6, 1e6],
                         "private_kib": [2048, 4096],
+                        "private_long_kib": [4096, 4096],
                     }
                 },
             }
@@ -129,7 +133,7 @@ class Report(unittest.TestCase):
         text = report.markdown(made_up())
         self.assertIn("- rten float32: has no switch", text)
         self.assertIn("- OpenVINO float32, MiniLM-L6: cannot read", text)
-        self.assertIn("| Filbert int8 | 3.00 | 4.00 | 3.00 |", text)
+        self.assertIn("| Filbert int8 | 0.300 | 3.00 | 4.00 | 3.00 | 3.00 | 4.00 |", text)
 
     def test_the_plot_is_xml_with_a_line_for_each_engine_and_panel(self):
         root = xml.etree.ElementTree.fromstring(report.svg(made_up()))

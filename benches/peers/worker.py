@@ -104,12 +104,14 @@ def serve(open_engine):
     answers = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = os.fdopen(answers, "w", encoding="utf-8")
+    start = time.perf_counter_ns()
     try:
         engine = open_engine(variant, model, int(threads), int(streams))
     except Exception as error:  # Whatever it is, the driver reports it.
         answer("error", one_line(error))
         sys.exit(1)
-    answer("ready", engine.version, engine.settings, HOST_READY, HOST_KIB)
+    opened = time.perf_counter_ns() - start
+    answer("ready", engine.version, engine.settings, opened, HOST_READY, HOST_KIB)
     server = Server(engine, int(streams))
     for line in sys.stdin:
         request, *fields = line.rstrip("\n").split("\t")

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use filbert::{
     Category, Classification, Classifier, ErrorCode, Input, Model, Options, Problem, Truncation,
 };
@@ -106,15 +106,48 @@ pub(crate) struct Arguments {
     /// All labels but this; may be given several times
     #[arg(long, value_name = "LABEL")]
     deny: Vec<String>,
-    /// Fail on a text with more tokens than the model takes, instead of cutting it
-    #[arg(long)]
-    refuse_long: bool,
+    /// How a text or pair with more tokens than the model takes is cut, if at all
+    ///
+    /// Texts are cut at their end. If nothing would be left of the one text that may be cut, or
+    /// if there is no such text, the command fails.
+    #[arg(
+        long,
+        value_name = "STRATEGY",
+        value_enum,
+        default_value = "longest_first"
+    )]
+    truncation: Strategy,
     /// Threads; the answers do not depend on it
     #[arg(long, value_name = "N", default_value = "1")]
     threads: NonZeroUsize,
     /// Tell on standard error which kernels run, and count tokens and time
     #[arg(short, long)]
     verbose: bool,
+}
+
+/// [`Truncation`], by the names of transformers.
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Strategy {
+    /// Cut the longer text of a pair, and both once they are equally long
+    LongestFirst,
+    /// Cut the first text only
+    OnlyFirst,
+    /// Cut the second text only
+    OnlySecond,
+    /// Cut nothing, and fail
+    Refuse,
+}
+
+impl From<Strategy> for Truncation {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::LongestFirst => Self::LongestFirst,
+            Strategy::OnlyFirst => Self::OnlyFirst,
+            Strategy::OnlySecond => Self::OnlySecond,
+            Strategy::Refuse => Self::Refuse,
+        }
+    }
 }
 
 fn parse_score(text: &str) -> Result<f32, String> {
@@ -192,13 +225,9 @@ impl Form {
 }
 
 fn options(arguments: &Arguments, form: Form) -> Options {
-    let truncation = match arguments.refuse_long {
-        true => Truncation::Refuse,
-        false => Truncation::Truncate,
-    };
     Options::new()
         .threads(arguments.threads.get())
-        .truncation(truncation)
+        .truncation(arguments.truncation.into())
         .max_results(form.most)
         .score_threshold(form.threshold)
         .allow_labels(&arguments.allow)
@@ -321,11 +350,12 @@ impl<W: Write> Answers<'_, W> {
                 self.answer(rest)
             }
             Err(error) if error.code() == ErrorCode::TextTooLong => {
+                // The runtime counts texts from the one at hand.
+                let message = error.to_string();
+                let message = message.strip_prefix("text 0: ").unwrap_or(&message);
                 let (kind, number) = texts[0].place;
                 Err(Failure::Failed(format!(
-                    "{kind} {number}: more tokens than the {} that the model takes; shorten it, \
-                     or leave out --refuse-long to have it cut",
-                    self.classifier.model().shape().max_tokens
+                    "{kind} {number}: {message} (--truncation longest_first)"
                 )))
             }
             Err(error) => Err(error.into()),

@@ -19,7 +19,8 @@ const LABELS_SHOWN: usize = 20;
 #[command(
     long_about = "\
 Show what a .filbert file holds: the model's shape and labels, the size of each section, where \
-it came from, what int8 cost if that was measured, and the kernels that this CPU runs it with.",
+it came from, what int8 cost if that was measured, the kernels that this CPU runs it with, and \
+the memory that they work in.",
     after_help = "\
 Examples:
   filbert inspect tiny.filbert
@@ -60,6 +61,17 @@ fn dimensions(model: &Model) -> [(&'static str, u32); 9] {
         ("token_types", shape.token_types),
         ("max_tokens", shape.max_tokens),
     ]
+}
+
+/// Lengths of texts, and the bytes of buffers that one thread needs for them.
+fn workspaces(classifier: &Classifier) -> Vec<(usize, usize)> {
+    let longest = classifier.model().shape().max_tokens as usize;
+    let mut lengths = vec![32, 128, longest];
+    lengths.retain(|&tokens| tokens <= longest);
+    lengths.sort_unstable();
+    lengths.dedup();
+    let with_bytes = |tokens| (tokens, classifier.workspace_bytes(tokens));
+    lengths.into_iter().map(with_bytes).collect()
 }
 
 fn activation_name(number: u32) -> &'static str {
@@ -118,6 +130,10 @@ fn description(classifier: &Classifier) -> Value {
         "provenance": json_section(model.provenance()),
         "accuracy": json_section(model.accuracy()),
         "kernels": classifier.kernels(),
+        "workspace": workspaces(classifier)
+            .iter()
+            .map(|(tokens, bytes)| json!({"tokens": tokens, "bytes": bytes}))
+            .collect::<Vec<_>>(),
     })
 }
 
@@ -149,6 +165,11 @@ fn write_description(out: &mut impl Write, classifier: &Classifier) -> io::Resul
     for section in model.sections() {
         let size = readable_size(section.length);
         writeln!(out, "  {:<11} {size:>11}", section.name)?;
+    }
+    writeln!(out, "\nworkspace, the only memory that grows")?;
+    for (tokens, bytes) in workspaces(classifier) {
+        let size = readable_size(bytes as u64);
+        writeln!(out, "  {tokens:>4} tokens {size:>11}")?;
     }
     write_section(out, "provenance", &json_section(model.provenance()))?;
     write_section(out, "accuracy", &json_section(model.accuracy()))

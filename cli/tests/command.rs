@@ -420,16 +420,43 @@ fn texts_of_any_length_have_an_answer() {
     );
 
     let input = format!("{BAD}\n{long}\n{GOOD}\n");
-    let run = filbert_reading(&["classify", model(), "--json", "--refuse-long"], input);
-    let run = run.failed(1, &["line 2", "512", "--refuse-long"]);
+    let refuse = ["classify", model(), "--json", "--truncation", "refuse"];
+    let run = filbert_reading(&refuse, input);
+    let run = run.failed(1, &["line 2: has 200002 tokens", "512", "--truncation"]);
     assert_eq!(labels(&run.json()), ["NEGATIVE"]);
 
     // Exactly as long as the model takes, with its two special tokens, and one token more.
     for (words, code) in [(510, 0), (511, 1)] {
         let text = "good ".repeat(words);
-        let run = filbert(&["classify", model(), "--refuse-long", &text]);
+        let run = filbert(&["classify", model(), "--truncation", "refuse", &text]);
         assert_eq!(run.code, code, "{words}");
     }
+}
+
+#[test]
+fn the_text_that_may_be_cut_is_cut() {
+    let long = "good ".repeat(600);
+    let classify = |strategy, first, second| {
+        let pair = ["classify", model(), "--pair", "--truncation", strategy];
+        filbert(&[&pair[..], &[first, second]].concat())
+    };
+    for strategy in ["longest_first", "only_first"] {
+        let run = classify(strategy, &long, GOOD).succeeded();
+        assert!(run.err.contains("1 of 1 texts cut"), "{run:?}");
+    }
+    classify("only_second", GOOD, &long).succeeded();
+    let words = |counted| ["text 1: has ", counted, "takes 512", "longest_first"];
+    classify("only_second", &long, GOOD).failed(1, &words("first has 600"));
+    classify("only_first", GOOD, &long).failed(1, &words("second has 600"));
+    classify("refuse", GOOD, &long).failed(1, &words("let it be truncated"));
+    let one = ["classify", model(), "--truncation", "only_second", &long];
+    filbert(&one).failed(1, &words("no second text"));
+    let one = ["classify", model(), "--truncation", "only_first", &long];
+    filbert(&one).succeeded();
+    let wrong = ["classify", model(), "--truncation", "longest", GOOD];
+    let run = filbert(&wrong);
+    let names = "longest_first, only_first, only_second, refuse";
+    assert!(run.code == 2 && run.err.contains(names), "{run:?}");
 }
 
 #[test]

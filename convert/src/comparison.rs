@@ -71,7 +71,9 @@ pub fn compare(
     progress.begin("running the float32 reference", answers.texts.len() as u64);
     let mut differences = Differences::default();
     for (example, (target, logits)) in dataset.examples().iter().zip(&answers.texts) {
-        let (ids, token_types) = classifier.tokenize(example.input());
+        let tokens = classifier.tokenize(example.input())?;
+        let (ids, token_types): (Vec<_>, Vec<_>) =
+            tokens.iter().map(|t| (t.id, t.token_type)).unzip();
         differences.add(*target, logits, &reference.logits(&ids, &token_types)?);
         progress.advance(1);
     }

@@ -5,8 +5,8 @@
 use bytemuck::{Zeroable, bytes_of, cast_slice, cast_slice_mut};
 use filbert::format::{
     Activation, Columns, Header, Labels, LinearShape, MAGIC, MAJOR_VERSION, MINOR_VERSION, NO_TEXT,
-    PANEL, SECTION_ALIGN, Section, SectionKind, SelfTest, SelfTestCase, Shape, Tensor, TensorKind,
-    padded, tensor_table,
+    PANEL, Section, SectionKind, SelfTest, SelfTestCase, Shape, Tensor, TensorKind, padded,
+    tensor_table,
 };
 use filbert::{Classifier, Model, Options};
 use sha2::{Digest, Sha256};
@@ -189,7 +189,7 @@ impl Package {
     fn offsets(&self) -> [usize; SMALL + 1] {
         let mut end = size_of::<Header>() + SectionKind::ALL.len() * size_of::<Section>();
         std::array::from_fn(|index| {
-            let start = end.next_multiple_of(SECTION_ALIGN as usize);
+            let start = end.next_multiple_of(SectionKind::align(index) as usize);
             end = start + self.sections.get(index).map_or(0, Vec::len);
             start
         })

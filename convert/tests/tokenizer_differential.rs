@@ -1,15 +1,16 @@
 //! Our tokenizer against the `tokenizers` crate: every Unicode scalar value, random texts of
-//! mixed scripts, every setting, added tokens, pairs and truncation. Then the section itself,
+//! mixed scripts, every setting, added tokens, marks in any order, pairs and truncation; ids,
+//! types and offsets. Then the section itself,
 //! damaged in many ways.
 //!
 //! Every random choice comes from a seed, so a failure repeats.
 
 use std::path::{Path, PathBuf};
 
-use filbert::tokenize_section;
+use filbert::{ErrorCode, Token, Truncation, tokenize_section};
 use filbert_convert::vocabulary::VocabularySource;
 use serde_json::{Value, json};
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{Encoding, Tokenizer, TruncationParams, TruncationStrategy};
 
 /// More ids than any vocabulary here has.
 const ROWS: u32 = 1 << 20;
@@ -27,18 +28,26 @@ fn tokenizer_json() -> Value {
 struct Twins {
     section: Vec<u8>,
     theirs: Tokenizer,
+    max_tokens: usize,
+    truncation: Truncation,
 }
 
 impl Twins {
     fn new(json: &Value) -> Self {
+        Self::read(json).unwrap()
+    }
+
+    fn read(json: &Value) -> Result<Self, filbert_convert::Error> {
         let text = json.to_string();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("tokenizer.json"), &text).unwrap();
-        let source = VocabularySource::read(folder.path(), ROWS as usize).unwrap();
-        Self {
+        let source = VocabularySource::read(folder.path(), ROWS as usize)?;
+        Ok(Self {
             section: source.section(),
             theirs: text.parse().unwrap(),
-        }
+            max_tokens: usize::MAX,
+            truncation: Truncation::default(),
+        })
     }
 
     /// With the tokens of the tiny model, and other settings.
@@ -48,34 +57,80 @@ impl Twins {
         Self::new(&json)
     }
 
-    fn ours(&self, first: &str, second: Option<&str>, max_tokens: usize) -> (Vec<u32>, Vec<u8>) {
-        tokenize_section(&self.section, ROWS, first, second, max_tokens).unwrap()
+    fn truncate(&mut self, max_tokens: usize, truncation: Truncation) {
+        (self.max_tokens, self.truncation) = (max_tokens, truncation);
+        let strategy = match truncation {
+            Truncation::LongestFirst => TruncationStrategy::LongestFirst,
+            Truncation::OnlyFirst => TruncationStrategy::OnlyFirst,
+            Truncation::OnlySecond => TruncationStrategy::OnlySecond,
+            Truncation::Refuse => {
+                self.theirs.with_truncation(None).unwrap();
+                return;
+            }
+        };
+        let params = TruncationParams {
+            max_length: max_tokens,
+            strategy,
+            ..TruncationParams::default()
+        };
+        self.theirs.with_truncation(Some(params)).unwrap();
     }
 
-    fn truncate(&mut self, max_length: usize) {
-        self.theirs
-            .with_truncation(Some(TruncationParams {
-                max_length,
-                ..TruncationParams::default()
-            }))
-            .unwrap();
+    fn ours(&self, first: &str, second: Option<&str>) -> Result<Vec<Token>, filbert::Error> {
+        tokenize_section(
+            &self.section,
+            ROWS,
+            first,
+            second,
+            self.max_tokens,
+            self.truncation,
+        )
     }
 
-    /// `max_tokens` is `usize::MAX` unless [`truncate`](Self::truncate) was called.
+    /// Ids, types and offsets are theirs; or neither of us can truncate. Tells whether we can.
     #[track_caller]
-    fn check(&self, first: &str, second: Option<&str>, max_tokens: usize) {
+    fn check(&self, first: &str, second: Option<&str>) -> bool {
         let theirs = match second {
-            Some(second) => self.theirs.encode_fast((first, second), true),
-            None => self.theirs.encode_fast(first, true),
+            Some(second) => self.theirs.encode((first, second), true),
+            None => self.theirs.encode(first, true),
+        };
+        let refused = self.truncation == Truncation::Refuse;
+        let theirs = theirs
+            .ok()
+            .filter(|theirs| !refused || theirs.len() <= self.max_tokens);
+        let context = || {
+            format!(
+                "{first:?} {second:?} {} {:?}",
+                self.max_tokens, self.truncation
+            )
+        };
+        match (self.ours(first, second), theirs) {
+            (Ok(ours), Some(theirs)) => {
+                assert_eq!(tuples(&ours), encoding_tuples(&theirs), "{}", context());
+                true
+            }
+            (Err(error), None) => {
+                assert_eq!(error.code(), ErrorCode::TextTooLong);
+                false
+            }
+            (ours, theirs) => panic!("{ours:?} {theirs:?} {}", context()),
         }
-        .unwrap();
-        let (ids, types) = self.ours(first, second, max_tokens);
-        assert_eq!(ids, theirs.get_ids(), "{first:?} {second:?} {max_tokens}");
-        let types: Vec<u32> = types.into_iter().map(u32::from).collect();
-        assert_eq!(types.len(), ids.len());
-        // `encode_fast` leaves the types of a text to the template.
-        assert_eq!(types, theirs.get_type_ids(), "{first:?} {second:?}");
     }
+}
+
+/// Id, type and offsets of each token.
+type Tuples = Vec<(u32, u32, (usize, usize))>;
+
+fn tuples(tokens: &[Token]) -> Tuples {
+    let tuple = |t: &Token| (t.id, u32::from(t.token_type), (t.start, t.end));
+    tokens.iter().map(tuple).collect()
+}
+
+fn encoding_tuples(encoding: &Encoding) -> Tuples {
+    let others = encoding.get_type_ids().iter().zip(encoding.get_offsets());
+    let all = encoding.get_ids().iter().zip(others);
+    all.map(|(&id, (&kind, &range))| (id, kind, range))
+        .collect()
 }
 
 /// SplitMix64.
@@ -145,9 +200,9 @@ fn check_scalars(twins: &Twins, keep: impl Fn(char) -> bool) {
     let scalars: Vec<char> = ('\0'..=char::MAX).filter(|&c| keep(c)).collect();
     for some in scalars.chunks(128) {
         let alone: String = some.iter().flat_map(|&c| [c, ' ']).collect();
-        twins.check(&alone, None, usize::MAX);
+        twins.check(&alone, None);
         let inside: String = some.iter().map(|c| format!("a{c}b ")).collect();
-        twins.check(&inside, None, usize::MAX);
+        twins.check(&inside, None);
     }
 }
 
@@ -159,7 +214,7 @@ fn every_scalar_uncased() {
     let scalars: Vec<char> = ('\0'..='\u{20000}').collect();
     for some in scalars.chunks(128) {
         let between = some.iter().map(|c| format!("\u{302E}{c}\u{1B44} "));
-        twins.check(&between.collect::<String>(), None, usize::MAX);
+        twins.check(&between.collect::<String>(), None);
     }
 }
 
@@ -194,7 +249,7 @@ fn every_scalar_as_a_whole_text() {
     for c in '\0'..=char::MAX {
         text.clear();
         text.push(c);
-        twins.check(&text, None, usize::MAX);
+        twins.check(&text, None);
     }
 }
 
@@ -326,7 +381,21 @@ fn random_texts() {
     let twins = Twins::new(&tokenizer_json());
     let mut texts = Texts::new(1);
     for _ in 0..60_000 {
-        twins.check(&texts.text(24), None, usize::MAX);
+        twins.check(&texts.text(24), None);
+    }
+}
+
+/// Longer than what is normalized at once.
+#[test]
+fn long_texts() {
+    let twins = Twins::new(&tokenizer_json());
+    let mut texts = Texts::new(8);
+    for _ in 0..60 {
+        let long: String = (0..400).map(|_| texts.text(24)).collect();
+        twins.check(&long, None);
+        let without_spaces = long.replace(' ', "\u{302E}\u{301}");
+        twins.check(&without_spaces, None);
+        twins.check(&" ".repeat(5_000), Some(&long));
     }
 }
 
@@ -336,7 +405,7 @@ fn random_texts_with_nothing_hidden() {
     for (lowercase, count) in [(true, 25_000), (false, 15_000)] {
         let twins = Twins::new(&revealing(settings(true, true, Some(true), lowercase)));
         for _ in 0..count {
-            twins.check(&texts.text(24), None, usize::MAX);
+            twins.check(&texts.text(24), None);
         }
     }
 }
@@ -352,12 +421,12 @@ fn every_setting() {
             case & 4 != 0,
         ));
         for _ in 0..600 {
-            twins.check(&texts.text(30), None, usize::MAX);
+            twins.check(&texts.text(30), None);
         }
     }
     let twins = Twins::with_settings(Value::Null);
     for _ in 0..600 {
-        twins.check(&texts.text(30), None, usize::MAX);
+        twins.check(&texts.text(30), None);
     }
 }
 
@@ -388,7 +457,7 @@ fn names_prefix_and_word_length_of_its_own() {
     let mut texts = Texts::new(4);
     for _ in 0..5_000 {
         let (first, second) = (texts.text(20), texts.text(20));
-        twins.check(&first, Some(&second), usize::MAX);
+        twins.check(&first, Some(&second));
     }
 }
 
@@ -439,10 +508,8 @@ fn added_tokens() {
         json["added_tokens"] = json!(added);
         json["normalizer"] = settings(true, true, None, random.below(3) > 0);
 
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
-        let source = match VocabularySource::read(folder.path(), ROWS as usize) {
-            Ok(source) => source,
+        let twins = match Twins::read(&json) {
+            Ok(twins) => twins,
             // Theirs would match the empty string, or choose by the order of a hash map.
             Err(error) => {
                 let message = error.to_string();
@@ -451,10 +518,6 @@ fn added_tokens() {
             }
         };
         built += 1;
-        let twins = Twins {
-            section: source.section(),
-            theirs: json.to_string().parse().unwrap(),
-        };
         let contents: Vec<_> = added
             .iter()
             .map(|token| token["content"].as_str().unwrap())
@@ -466,15 +529,12 @@ fn added_tokens() {
                     _ => *random.pick(&parts),
                 })
                 .collect();
+            let ours = twins.ours(&text, None).unwrap();
             // Two tokens that take the same whitespace make theirs panic.
-            let encoded =
-                std::panic::catch_unwind(|| twins.theirs.encode_fast(text.as_str(), true));
-            match encoded {
-                Ok(theirs) => {
-                    let (ids, _) = twins.ours(&text, None, usize::MAX);
-                    assert_eq!(ids, theirs.unwrap().get_ids(), "{text:?} {added:?}");
-                }
-                Err(_) => drop(twins.ours(&text, None, usize::MAX)),
+            let encoded = std::panic::catch_unwind(|| twins.theirs.encode(text.as_str(), true));
+            if let Ok(theirs) = encoded {
+                let theirs = encoding_tuples(&theirs.unwrap());
+                assert_eq!(tuples(&ours), theirs, "{text:?} {added:?}");
             }
         }
     }
@@ -482,23 +542,118 @@ fn added_tokens() {
 }
 
 #[test]
-fn pairs_and_truncation() {
-    let mut twins = Twins::new(&tokenizer_json());
+fn marks_in_any_order() {
+    // Letters and syllables that decompose; marks that are stripped, of several classes and of
+    // none; marks that stay, since they are spacing or newer than the categories; marks that
+    // decompose into marks; and what keeps marks apart, or seems to.
+    let parts = [
+        "a",
+        "é",
+        "ệ",
+        "ǖ",
+        "각",
+        "\u{9CB}",
+        "\u{D4A}",
+        "\u{1D15F}",
+        "\u{1D161}",
+        "日",
+        "\u{301}",
+        "\u{323}",
+        "\u{334}",
+        "\u{345}",
+        "\u{5B0}",
+        "\u{651}",
+        "\u{94D}",
+        "\u{F71}",
+        "\u{F72}",
+        "\u{E31}",
+        "\u{20DD}",
+        "\u{302E}",
+        "\u{302F}",
+        "\u{1B44}",
+        "\u{1BAA}",
+        "\u{16FF0}",
+        "\u{1D165}",
+        "\u{1D166}",
+        "\u{1D16D}",
+        "\u{1AC1}",
+        "\u{344}",
+        "\u{340}",
+        "\u{F73}",
+        "\u{F75}",
+        "\u{F81}",
+        "\u{200D}",
+        "\u{0}",
+        " ",
+        "\u{34F}",
+        "B",
+        "İ",
+        "-",
+    ];
+    let mut random = Random(8);
+    for (clean, strip, lowercase, count) in [
+        (true, Some(true), true, 30_000),
+        (true, None, false, 2_000),
+        (false, Some(true), false, 10_000),
+    ] {
+        let twins = Twins::new(&revealing(settings(clean, true, strip, lowercase)));
+        for _ in 0..count {
+            let text: String = (0..random.below(16))
+                .map(|_| *random.pick(&parts))
+                .collect();
+            twins.check(&text, None);
+        }
+    }
+}
+
+#[test]
+fn pairs() {
+    let twins = Twins::new(&tokenizer_json());
     let mut texts = Texts::new(6);
     for _ in 0..3_000 {
         let (first, second) = (texts.text(12), texts.text(12));
-        twins.check(&first, Some(&second), usize::MAX);
+        twins.check(&first, Some(&second));
     }
-    for max_tokens in (3..40).chain([64, 65, 128, 511, 512]) {
-        twins.truncate(max_tokens);
-        for _ in 0..150 {
-            let (first, second) = (texts.text(40), texts.text(40));
-            twins.check(&first, Some(&second), max_tokens);
-            twins.check(&first, None, max_tokens);
+}
+
+#[test]
+fn truncation() {
+    let mut twins = Twins::new(&tokenizer_json());
+    let mut texts = Texts::new(9);
+    for truncation in [
+        Truncation::LongestFirst,
+        Truncation::OnlyFirst,
+        Truncation::OnlySecond,
+        Truncation::Refuse,
+    ] {
+        let (mut cut, mut not_cut) = (0, 0);
+        for max_tokens in (2..40).chain([64, 65, 128, 511, 512]) {
+            twins.truncate(max_tokens, truncation);
+            for round in 0..150 {
+                // Short texts too, where the limit is.
+                let parts = [40, 1 + max_tokens.min(40) / 4][round % 2];
+                let (first, second) = (texts.text(parts), texts.text(parts));
+                let mut count = |done| *(if done { &mut cut } else { &mut not_cut }) += 1;
+                count(twins.check(&first, None));
+                // With two, theirs counts below zero.
+                if max_tokens > 2 {
+                    count(twins.check(&first, Some(&second)));
+                }
+            }
+            twins.check("", None);
+            if max_tokens > 2 {
+                twins.check("", Some(""));
+                twins.check("a a a", Some(""));
+                twins.check("", Some("a a a"));
+            }
         }
+        assert!(cut > 1_000, "{truncation:?} {cut}");
+        assert_eq!(
+            not_cut > 1_000,
+            truncation != Truncation::LongestFirst,
+            "{truncation:?} {not_cut}"
+        );
     }
-    twins.check("", Some(""), 512);
-    twins.check("", None, 512);
 }
 
 #[test]
@@ -531,7 +686,9 @@ fn golden() {
     for line in golden.lines() {
         let line: Value = serde_json::from_str(line).unwrap();
         let text = line["text"].as_str().unwrap();
-        let (ids, types) = tokenize_section(&section, 30_522, text, None, 512).unwrap();
+        let truncation = Truncation::default();
+        let tokens = tokenize_section(&section, 30_522, text, None, 512, truncation).unwrap();
+        let (ids, types): (Vec<_>, Vec<_>) = tokens.iter().map(|t| (t.id, t.token_type)).unzip();
         assert_eq!(json!(ids), line["input_ids"], "{text:?}");
         assert_eq!(json!(types), line["token_type_ids"], "{text:?}");
         count += 1;
@@ -558,10 +715,12 @@ fn small_section() -> Vec<u8> {
 /// A damaged section is refused, or gives some ids that the model has.
 fn survive(section: &[u8]) -> bool {
     let text = "Thé thing, yes! [SEP] 日本 \u{302E}\u{301} abababab";
-    match tokenize_section(section, 110, text, Some(text), 16) {
-        Ok((ids, types)) => {
-            assert!(ids.len() <= 16 && types.len() == ids.len());
-            assert!(ids.iter().all(|&id| id < 110), "{ids:?}");
+    match tokenize_section(section, 110, text, Some(text), 16, Truncation::default()) {
+        Ok(tokens) => {
+            assert!(tokens.len() <= 16);
+            assert!(tokens.iter().all(|token| token.id < 110), "{tokens:?}");
+            let parts = tokens.iter().map(|token| text.get(token.start..token.end));
+            assert!(parts.clone().all(|part| part.is_some()), "{tokens:?}");
             true
         }
         Err(_) => false,
@@ -576,7 +735,7 @@ fn truncated_sections_are_refused() {
         assert!(!survive(&section[..length]), "{length}");
     }
     assert!(!survive(&[&section[..], &[0]].concat()));
-    let too_few_rows = tokenize_section(&section, 109, "a", None, 16);
+    let too_few_rows = tokenize_section(&section, 109, "a", None, 16, Truncation::default());
     assert!(too_few_rows.is_err());
 }
 
@@ -612,14 +771,21 @@ fn damaged_sections_do_no_harm() {
 }
 
 #[test]
-fn a_full_table_ends_a_search() {
-    // Every slot claims a token, none of them the right one.
-    let mut section = small_section();
-    let tokens = u32::from_le_bytes(section[..4].try_into().unwrap()) as usize;
-    let bits = u32::from_le_bytes(section[8..12].try_into().unwrap());
-    let slots = 64 + 4 * (tokens + 1);
-    for slot in section[slots..slots + (4 << bits)].chunks_mut(4) {
-        slot[..3].copy_from_slice(&[0xFE, 0xFF, 0xFF]);
+fn a_trie_without_end_ends_a_search() {
+    // Nodes with nothing but children, and children that are their own.
+    let section = small_section();
+    let nodes = u32::from_le_bytes(section[4..8].try_into().unwrap()) as usize;
+    let degrees = 64..64 + 8 * (2 * nodes - 1).div_ceil(64);
+    for fill in [0xFF, 0x55, 0x01] {
+        let mut section = section.clone();
+        section[degrees.clone()].fill(fill);
+        assert!(survive(&section));
     }
-    assert!(survive(&section));
+}
+
+#[test]
+fn the_section_is_smaller_than_the_text_of_its_tokens() {
+    let section = VocabularySource::read(&model(), 30_522).unwrap().section();
+    let text = std::fs::metadata(model().join("vocab.txt")).unwrap().len() - 30_522;
+    assert!((section.len() as u64) < text, "{} {text}", section.len());
 }

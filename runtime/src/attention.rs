@@ -21,14 +21,14 @@ const QUERIES: usize = 32;
 /// The buffers of one thread.
 #[derive(Default)]
 pub(crate) struct AttentionScratch {
-    keys: Buffer<i8>,
-    key_columns: Vec<Columns>,
-    values: Buffer<i8>,
-    value_columns: Vec<Columns>,
-    queries: Buffer<u8>,
-    scores: Buffer<f32>,
-    probabilities: Buffer<u8>,
-    scales: Vec<RowScale>,
+    pub(crate) keys: Buffer<i8>,
+    pub(crate) key_columns: Vec<Columns>,
+    pub(crate) values: Buffer<i8>,
+    pub(crate) value_columns: Vec<Columns>,
+    pub(crate) queries: Buffer<u8>,
+    pub(crate) scores: Buffer<f32>,
+    pub(crate) probabilities: Buffer<u8>,
+    pub(crate) scales: Vec<RowScale>,
 }
 
 /// What attention reads.

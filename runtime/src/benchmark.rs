@@ -1,6 +1,8 @@
 //! Single kernels on made-up values, and the tokenizer alone, for benchmarks. Memory is aligned
 //! as the runtime's is.
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::format::{Activation, BLOCK, Columns, LinearShape, PANEL, padded};
@@ -8,7 +10,7 @@ use crate::kernels::matrix::{Matrix, MatrixMut, PanelsMut};
 use crate::kernels::rows::{Norm, RowOperation, RowScale};
 use crate::kernels::{Kernels, Product, available};
 use crate::model::Model;
-use crate::tokenizer::{Encoding, Scratch};
+use crate::tokenizer::{EncodeOptions, Encoding, Scratch, Truncation};
 use crate::workspace::Buffer;
 
 /// The names of this CPU's kernel sets, best first.
@@ -266,15 +268,26 @@ impl<'a> TokenizerBenchmark<'a> {
 
     /// The ids of a text.
     pub fn run(&mut self, text: &str) -> &[u32] {
-        self.encoding.ids.clear();
-        self.encoding.token_types.clear();
-        self.model.tokenizer().encode(
-            text,
-            None,
-            self.model.shape().max_tokens as usize,
-            &mut self.encoding,
-            &mut self.scratch,
-        );
+        self.encode(text, false);
         &self.encoding.ids
+    }
+
+    /// The ids of a text, and the bytes of it that each stands for.
+    pub fn run_with_offsets(&mut self, text: &str) -> (&[u32], &[Range<usize>]) {
+        self.encode(text, true);
+        (&self.encoding.ids, &self.encoding.offsets)
+    }
+
+    fn encode(&mut self, text: &str, offsets: bool) {
+        self.encoding.clear();
+        let options = EncodeOptions {
+            max_tokens: self.model.shape().max_tokens as usize,
+            truncation: Truncation::LongestFirst,
+            offsets,
+        };
+        let tokenizer = self.model.tokenizer();
+        tokenizer
+            .encode(text, None, &options, &mut self.encoding, &mut self.scratch)
+            .expect("the longest text may be cut");
     }
 }

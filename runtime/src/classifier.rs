@@ -1,29 +1,19 @@
 //! Open a model, classify text.
 
-use std::ops::Range;
 use std::path::Path;
 
 use crate::error::{Error, ErrorCode};
 use crate::executor::Executor;
 use crate::format::padded;
-use crate::kernels::matrix::Chunks;
+use crate::kernels::matrix::{Chunks, Runs};
 use crate::kernels::{self, Kernels};
 use crate::model::Model;
 use crate::observation::ObservedInputs;
 use crate::profile::{Measurement, Profile};
+use crate::tokenizer::{EncodeOptions, Token, Truncation};
 use crate::workers::Workers;
 use crate::workspace::{Pool, Workspace};
 use crate::{embedding, encoder, head};
-
-/// What to do with a text that has more tokens than the model takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Truncation {
-    /// Cut it on the right, of a pair the longer text first, and say so in the result.
-    #[default]
-    Truncate,
-    /// Return [`ErrorCode::TextTooLong`].
-    Refuse,
-}
 
 /// How a [`Classifier`] works and which categories it returns.
 #[derive(Clone, Debug)]
@@ -135,7 +125,9 @@ pub struct Category<'a> {
 }
 
 /// What the model says of one text.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// The default is an empty one, whose memory [`Classifier::classify_into`] uses again.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Classification<'a> {
     categories: Vec<Category<'a>>,
     logits: Vec<f32>,
@@ -144,6 +136,13 @@ pub struct Classification<'a> {
 }
 
 impl<'a> Classification<'a> {
+    fn clear(&mut self) {
+        self.categories.clear();
+        self.logits.clear();
+        self.tokens = 0;
+        self.truncated = false;
+    }
+
     /// The categories that the options let through, the best first.
     pub fn categories(&self) -> &[Category<'a>] {
         &self.categories
@@ -175,10 +174,7 @@ pub struct Classifier {
     score_threshold: f32,
     /// The labels that may be returned, by index.
     returned: Vec<usize>,
-    /// For all threads together.
     workspaces: Pool,
-    /// For one thread alone.
-    small_workspaces: Pool,
 }
 
 impl std::fmt::Debug for Classifier {
@@ -265,7 +261,6 @@ impl Classifier {
             score_threshold: options.score_threshold,
             returned,
             workspaces: Pool::new(options.threads),
-            small_workspaces: Pool::new(1),
             model,
         })
     }
@@ -288,7 +283,8 @@ impl Classifier {
     /// Classifies one text.
     ///
     /// # Errors
-    /// [`ErrorCode::TextTooLong`], if the options refuse long texts.
+    /// [`ErrorCode::TextTooLong`], if the text has more tokens than the model takes and the
+    /// options do not let it be cut.
     pub fn classify(&self, text: &str) -> Result<Classification<'_>, Error> {
         self.classify_one(text.into())
     }
@@ -302,8 +298,22 @@ impl Classifier {
     }
 
     fn classify_one(&self, input: Input<'_>) -> Result<Classification<'_>, Error> {
-        let mut results = self.classify_batch(&[input])?;
-        Ok(results.pop().expect("one input has one result"))
+        let mut result = Classification::default();
+        self.classify_into(input, &mut result)?;
+        Ok(result)
+    }
+
+    /// Classifies a text or a pair into a result that was there before. Once texts as long have
+    /// been classified, this allocates nothing, unless a word has more than 64 KiB.
+    ///
+    /// # Errors
+    /// As for [`Classifier::classify`]; the result is then empty.
+    pub fn classify_into<'a>(
+        &'a self,
+        input: Input<'_>,
+        result: &mut Classification<'a>,
+    ) -> Result<(), Error> {
+        self.classify_all(&[input], std::slice::from_mut(result))
     }
 
     /// Classifies many texts together, without padding. Each has the result that it would have
@@ -312,37 +322,73 @@ impl Classifier {
     /// # Errors
     /// As for [`Classifier::classify`]; the first text that fails ends the batch.
     pub fn classify_batch(&self, inputs: &[Input<'_>]) -> Result<Vec<Classification<'_>>, Error> {
-        let Some(runs) = divide_batch(inputs, self.workers.threads()) else {
-            let mut results = Vec::with_capacity(inputs.len());
-            let mut workspace = self.workspaces.take();
-            let executor = self.executor();
-            let outcome = self.classify_into(executor, inputs, 0, &mut workspace, &mut results);
-            self.workspaces.put_back(workspace);
-            return outcome.map(|()| results);
+        let mut results = Vec::new();
+        self.classify_batch_into(inputs, &mut results)?;
+        Ok(results)
+    }
+
+    /// As [`Classifier::classify_batch`], into results that were there before, of which there
+    /// are then as many as texts. Once such a batch has been classified, this allocates nothing.
+    ///
+    /// # Errors
+    /// As for [`Classifier::classify_batch`]; the results are then empty.
+    pub fn classify_batch_into<'a>(
+        &'a self,
+        inputs: &[Input<'_>],
+        results: &mut Vec<Classification<'a>>,
+    ) -> Result<(), Error> {
+        results.resize_with(inputs.len(), Classification::default);
+        self.classify_all(inputs, results)
+    }
+
+    fn classify_all<'a>(
+        &'a self,
+        inputs: &[Input<'_>],
+        results: &mut [Classification<'a>],
+    ) -> Result<(), Error> {
+        let mut workspace = self.workspaces.take();
+        let outcome = if divide_batch(inputs, self.workers.threads(), &mut workspace.runs) {
+            self.classify_divided(inputs, &mut workspace, results)
+        } else {
+            self.classify_run(self.executor(), inputs, 0, &mut workspace, results)
         };
-        // Each thread takes whole texts: then there is nothing to wait for between the steps.
-        let mut outcomes: Vec<_> = runs.iter().map(|_| Ok(Vec::new())).collect();
+        self.workspaces.put_back(workspace);
+        if outcome.is_err() {
+            results.iter_mut().for_each(Classification::clear);
+        }
+        outcome
+    }
+
+    /// Classifies the runs of a batch that the workspace names. Each thread takes whole texts:
+    /// then there is nothing to wait for between the steps.
+    fn classify_divided<'a>(
+        &'a self,
+        inputs: &[Input<'_>],
+        workspace: &mut Workspace,
+        results: &mut [Classification<'a>],
+    ) -> Result<(), Error> {
+        let Workspace {
+            runs,
+            outcomes,
+            parts,
+            ..
+        } = workspace;
+        let threads = self.workers.threads();
+        parts.resize_with(threads, || Workspace::new(1));
+        outcomes.clear();
+        outcomes.resize_with(runs.len() - 1, || Ok(()));
         self.workers.run(
-            runs.len(),
-            &mut vec![(); self.workers.threads()],
-            Chunks::new(&mut outcomes, 1),
-            |number, (), outcome| {
-                let run = runs[number].clone();
-                let mut workspace = self.small_workspaces.take();
-                let mut results = Vec::with_capacity(run.len());
+            outcomes.len(),
+            parts,
+            (Runs::new(results, runs), Chunks::new(outcomes, 1)),
+            |number, workspace, (results, outcome)| {
+                let first = runs[number];
+                let inputs = &inputs[first..first + results.len()];
                 let alone = Executor::alone(self.kernels);
-                let first = run.start;
-                let done =
-                    self.classify_into(alone, &inputs[run], first, &mut workspace, &mut results);
-                outcome[0] = done.map(|()| results);
-                self.small_workspaces.put_back(workspace);
+                outcome[0] = self.classify_run(alone, inputs, first, workspace, results);
             },
         );
-        let mut results = Vec::with_capacity(inputs.len());
-        for outcome in outcomes {
-            results.append(&mut outcome?);
-        }
-        Ok(results)
+        outcomes.drain(..).collect()
     }
 
     /// All threads.
@@ -353,23 +399,22 @@ impl Classifier {
         }
     }
 
-    /// Classifies texts in runs of some tokens; `first` is the number of the first one.
-    fn classify_into<'a>(
+    /// Classifies texts, some tokens together; `first` is the number of the first one.
+    fn classify_run<'a>(
         &'a self,
         executor: Executor<'_>,
         inputs: &[Input<'_>],
         first: usize,
         workspace: &mut Workspace,
-        results: &mut Vec<Classification<'a>>,
+        results: &mut [Classification<'a>],
     ) -> Result<(), Error> {
-        let limit = self.model.shape().max_tokens as usize;
+        let encode_options = self.encode_options();
         let tokenizer = self.model.tokenizer();
         let labels = self.model.shape().labels as usize;
         let mut next = 0;
         while next < inputs.len() {
-            let before = results.len();
-            workspace.encoding.ids.clear();
-            workspace.encoding.token_types.clear();
+            let before = next;
+            workspace.encoding.clear();
             workspace.boundaries.clear();
             workspace.boundaries.push(0);
             while next < inputs.len() && workspace.encoding.ids.len() < TOKENS_PER_RUN {
@@ -377,42 +422,27 @@ impl Classifier {
                 let encoded = tokenizer.encode(
                     input.first,
                     input.second,
-                    limit,
+                    &encode_options,
                     &mut workspace.encoding,
                     &mut workspace.scratch,
                 );
-                let truncated = encoded.untruncated_tokens > encoded.tokens;
-                if truncated && self.truncation == Truncation::Refuse {
-                    return Err(Error::new(
-                        ErrorCode::TextTooLong,
-                        format!(
-                            "text {}: has {} tokens, the model takes {limit}; shorten it or let it be truncated",
-                            first + next,
-                            encoded.untruncated_tokens
-                        ),
-                    ));
-                }
+                let encoded = encoded.map_err(|too_long| too_long.into_error(first + next))?;
                 workspace.boundaries.push(workspace.encoding.ids.len());
-                results.push(Classification {
-                    categories: Vec::new(),
-                    logits: Vec::new(),
-                    tokens: encoded.tokens,
-                    truncated,
-                });
+                results[next].tokens = encoded.tokens;
+                results[next].truncated = encoded.untruncated_tokens > encoded.tokens;
                 next += 1;
             }
             if let Some(profile) = &mut workspace.profile {
                 profile.end_step("tokenize", 0, 0);
             }
             self.run(executor, workspace);
-            let texts = results.len() - before;
+            let texts = next - before;
             let rows = workspace
                 .logits
                 .first(texts * padded(labels))
                 .chunks_exact(padded(labels));
-            for (result, row) in results[before..].iter_mut().zip(rows) {
-                result.logits = row[..labels].to_vec();
-                result.categories = self.categorize(&result.logits);
+            for (result, row) in results[before..next].iter_mut().zip(rows) {
+                self.write_result(&row[..labels], &mut workspace.scores, result);
             }
         }
         Ok(())
@@ -423,7 +453,7 @@ impl Classifier {
     fn run(&self, executor: Executor<'_>, workspace: &mut Workspace) {
         let tokens = workspace.encoding.ids.len();
         let executor = match tokens as u64 * self.model.shape().layer_multiplications() < FEW {
-            true => Executor::alone(self.kernels),
+            true => Executor::alone(executor.kernels),
             false => executor,
         };
         workspace.scales.clear();
@@ -443,42 +473,83 @@ impl Classifier {
         }
     }
 
-    fn categorize(&self, logits: &[f32]) -> Vec<Category<'_>> {
-        let mut scores = logits.to_vec();
-        head::score(self.kernels, self.model.problem(), &mut scores);
-        let labels: Vec<_> = self.model.labels().collect();
-        let mut categories: Vec<_> = self
-            .returned
-            .iter()
-            .map(|&index| Category {
-                index,
-                label: labels[index],
-                score: scores[index],
-            })
-            .filter(|category| category.score >= self.score_threshold)
-            .collect();
-        // Stable, so that of equal scores the lower index comes first.
-        categories.sort_by(|a, b| b.score.total_cmp(&a.score));
+    /// Writes the logits of a text and the categories that follow from them.
+    fn write_result<'a>(
+        &'a self,
+        logits: &[f32],
+        scores: &mut Vec<f32>,
+        result: &mut Classification<'a>,
+    ) {
+        result.logits.clear();
+        result.logits.extend_from_slice(logits);
+        scores.clear();
+        scores.extend_from_slice(logits);
+        head::score(self.kernels, self.model.problem(), scores);
+        let categories = &mut result.categories;
+        categories.clear();
+        let returned = self.returned.iter().map(|&index| (index, scores[index]));
+        categories.extend(
+            returned
+                .filter(|(_, score)| *score >= self.score_threshold)
+                .map(|(index, score)| Category {
+                    index,
+                    label: self.model.label(index),
+                    score,
+                }),
+        );
+        categories.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));
         categories.truncate(self.max_results);
-        categories
     }
 
-    /// The token ids and token types of a text or pair as the model sees it.
-    pub fn tokenize(&self, input: Input<'_>) -> (Vec<u32>, Vec<u8>) {
+    /// Bytes of the buffers with which this classifier computes a text of so many tokens; there
+    /// are never more tokens than the model takes. The text itself is not counted.
+    pub fn workspace_bytes(&self, tokens: usize) -> usize {
+        let tokens = tokens.clamp(1, self.model.shape().max_tokens as usize);
+        let mut workspace = Workspace::new(self.workers.threads());
+        workspace.encoding.ids.resize(tokens, 0);
+        workspace.encoding.token_types.resize(tokens, 0);
+        workspace.boundaries.extend([0, tokens]);
+        let dry = Executor {
+            kernels: &kernels::DRY,
+            ..self.executor()
+        };
+        self.run(dry, &mut workspace);
+        workspace.make_threads_equal();
+        workspace.bytes()
+    }
+
+    /// The tokens of a text or pair as the model sees them, special tokens included, and the
+    /// bytes of the text that each stands for: those of Hugging Face's `tokenizers`.
+    ///
+    /// # Errors
+    /// As for [`Classifier::classify`].
+    pub fn tokenize(&self, input: Input<'_>) -> Result<Vec<Token>, Error> {
         let mut workspace = self.workspaces.take();
-        workspace.encoding.ids.clear();
-        workspace.encoding.token_types.clear();
-        self.model.tokenizer().encode(
+        workspace.encoding.clear();
+        let options = EncodeOptions {
+            offsets: true,
+            ..self.encode_options()
+        };
+        let encoded = self.model.tokenizer().encode(
             input.first,
             input.second,
-            self.model.shape().max_tokens as usize,
+            &options,
             &mut workspace.encoding,
             &mut workspace.scratch,
         );
-        let encoding = &workspace.encoding;
-        let tokens = (encoding.ids.clone(), encoding.token_types.clone());
+        let tokens = workspace.encoding.tokens();
         self.workspaces.put_back(workspace);
-        tokens
+        encoded.map_err(|too_long| too_long.into_error(0))?;
+        Ok(tokens)
+    }
+
+    /// How texts are encoded to be classified.
+    fn encode_options(&self) -> EncodeOptions {
+        EncodeOptions {
+            max_tokens: self.model.shape().max_tokens as usize,
+            truncation: self.truncation,
+            offsets: false,
+        }
     }
 
     /// Classifies texts and returns what the inputs of every product were on the way.
@@ -491,7 +562,8 @@ impl Classifier {
         let layers = self.model.shape().layers as usize;
         workspace.observed = Some(ObservedInputs::new(layers));
         let alone = Executor::alone(self.kernels);
-        self.classify_into(alone, inputs, 0, &mut workspace, &mut Vec::new())?;
+        let mut results = vec![Classification::default(); inputs.len()];
+        self.classify_run(alone, inputs, 0, &mut workspace, &mut results)?;
         Ok(workspace.observed.unwrap_or_default())
     }
 
@@ -507,7 +579,8 @@ impl Classifier {
             thread.profile = Some(Profile::start());
         }
         let executor = self.executor();
-        let outcome = self.classify_into(executor, inputs, 0, &mut workspace, &mut Vec::new());
+        let mut results = vec![Classification::default(); inputs.len()];
+        let outcome = self.classify_run(executor, inputs, 0, &mut workspace, &mut results);
         for thread in &mut workspace.threads {
             thread.profile = None;
         }
@@ -555,36 +628,39 @@ impl Classifier {
     }
 }
 
-/// Divides a batch into runs of texts of about as many tokens, as many runs for each thread.
-/// None, if the texts are too few or too uneven for that.
-fn divide_batch(inputs: &[Input<'_>], threads: usize) -> Option<Vec<Range<usize>>> {
+/// Divides a batch into runs of texts of about as many tokens, as many runs for each thread, and
+/// writes where each begins and where the last one ends. False, if the texts are too few or too
+/// uneven for that.
+fn divide_batch(inputs: &[Input<'_>], threads: usize, runs: &mut Vec<usize>) -> bool {
     // Four bytes make a token, roughly, and a text has two of its own.
     let tokens = |input: &Input<'_>| {
         let bytes = input.first.len() + input.second.map_or(0, str::len);
         2 + bytes / 4
     };
     if threads == 1 || inputs.len() < threads {
-        return None;
+        return false;
     }
     let total: usize = inputs.iter().map(tokens).sum();
     if total < threads * FEW_TOKENS {
-        return None;
+        return false;
     }
     let count = total.div_ceil(threads * TOKENS_PER_RUN) * threads;
     let target = total.div_ceil(count);
     // A run ends with the text that fills it, so only a long text makes a heavy run.
     if inputs.iter().any(|input| tokens(input) > target) && count == threads {
-        return None;
+        return false;
     }
-    let (mut runs, mut start, mut sum) = (Vec::with_capacity(count), 0, 0);
+    runs.clear();
+    runs.push(0);
+    let mut sum = 0;
     for (end, input) in (1..).zip(inputs) {
         sum += tokens(input);
         if sum >= target || end == inputs.len() {
-            runs.push(start..end);
-            (start, sum) = (end, 0);
+            runs.push(end);
+            sum = 0;
         }
     }
-    Some(runs)
+    true
 }
 
 /// The indices of the labels that may be returned.
@@ -649,23 +725,27 @@ mod tests {
     fn a_batch_is_divided_evenly_and_whole() {
         let text = "x".repeat(88);
         let inputs = |count: usize| vec![Input::from(text.as_str()); count];
-        assert_eq!(divide_batch(&inputs(1), 2), None);
-        assert_eq!(divide_batch(&inputs(2), 4), None);
-        assert_eq!(divide_batch(&inputs(8), 1), None);
-        assert_eq!(divide_batch(&[Input::from("a"); 16], 2), None);
-        assert_eq!(divide_batch(&inputs(2), 2), Some(vec![0..1, 1..2]));
-        assert_eq!(divide_batch(&inputs(8), 2), Some(vec![0..4, 4..8]));
+        let divide = |inputs: &[Input<'_>], threads| {
+            let mut runs = vec![7];
+            divide_batch(inputs, threads, &mut runs).then_some(runs)
+        };
+        assert_eq!(divide(&inputs(1), 2), None);
+        assert_eq!(divide(&inputs(2), 4), None);
+        assert_eq!(divide(&inputs(8), 1), None);
+        assert_eq!(divide(&[Input::from("a"); 16], 2), None);
+        assert_eq!(divide(&inputs(2), 2), Some(vec![0, 1, 2]));
+        assert_eq!(divide(&inputs(8), 2), Some(vec![0, 4, 8]));
         // One thread would have nearly all of it.
         let long = text.repeat(10);
         let mut uneven = inputs(8);
         uneven[7] = Input::from(long.as_str());
-        assert_eq!(divide_batch(&uneven, 4), None);
+        assert_eq!(divide(&uneven, 4), None);
         for (count, threads) in [(100, 2), (101, 3), (7, 5)] {
-            let runs = divide_batch(&inputs(count), threads).unwrap();
-            assert_eq!(runs.first().map(|run| run.start), Some(0));
-            assert_eq!(runs.last().map(|run| run.end), Some(count));
-            assert!(runs.windows(2).all(|pair| pair[0].end == pair[1].start));
-            assert!(runs.iter().all(|run| run.len() * 24 <= TOKENS_PER_RUN + 24));
+            let runs = divide(&inputs(count), threads).unwrap();
+            assert_eq!((runs[0], runs.last()), (0, Some(&count)));
+            let lengths = runs.windows(2).map(|run| run[1] - run[0]);
+            assert!(lengths.clone().all(|length| length > 0));
+            assert!(lengths.map(|length| length * 24).max() <= Some(TOKENS_PER_RUN + 24));
         }
     }
 }

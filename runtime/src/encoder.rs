@@ -138,11 +138,27 @@ enum Division {
     Columns,
 }
 
-fn divide(rows: usize, weights: usize, threads: usize) -> Division {
-    let least = match weights > CACHED_WEIGHTS {
+/// Rows of a thread from which on the division is by rows.
+fn least_rows(weights: usize) -> usize {
+    match weights > CACHED_WEIGHTS {
         true => ROWS_PER_THREAD_FROM_MEMORY,
         false => ROWS_PER_THREAD,
-    };
+    }
+}
+
+/// Rows of a task at most, for as many rows or fewer: what memory is made ready for, so that
+/// after a long text no shorter one needs more.
+fn most_rows(rows: usize, weights: usize, threads: usize) -> usize {
+    let by_rows = rows.div_ceil(threads).min(MOST_ROWS);
+    let by_columns = rows.min(least_rows(weights) * threads);
+    match threads {
+        1 => by_rows,
+        _ => by_rows.max(by_columns),
+    }
+}
+
+fn divide(rows: usize, weights: usize, threads: usize) -> Division {
+    let least = least_rows(weights);
     if threads > 1 && rows < least * threads {
         return Division::Columns;
     }
@@ -172,10 +188,16 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
     let residual = MatrixMut::new(workspace.hidden.first(rows * hidden), hidden);
     let quantized = MatrixMut::new(workspace.quantized.first(rows * hidden), hidden);
     let scales = &mut workspace.scales[..];
+    let weights = second_phase_weights(shape);
+    let most = most_rows(rows, weights, executor.threads());
+    for thread in &mut workspace.threads {
+        let intermediate = padded(shape.intermediate as usize);
+        thread.layer.make_ready(most, hidden, heads, intermediate);
+    }
     // What is observed is observed in one piece.
     let division = match workspace.observed {
         Some(_) => Division::Columns,
-        None => divide(rows, second_phase_weights(shape), executor.threads()),
+        None => divide(rows, weights, executor.threads()),
     };
     match division {
         Division::Columns => {
@@ -435,6 +457,25 @@ pub(crate) fn layer_norm<'a>(shape: &Shape, weights: NormWeights<'a>) -> Norm<'a
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_ready_for_shorter_texts() {
+        for weights in [1 << 20, 5 << 20] {
+            for threads in [1, 2, 3, 8] {
+                let mut largest = 0;
+                for rows in 1..600 {
+                    let height = match divide(rows, weights, threads) {
+                        Division::Rows(height) => height,
+                        Division::Columns => rows,
+                    };
+                    largest = height.max(largest);
+                    let ready = most_rows(rows, weights, threads);
+                    assert!(ready >= largest, "{rows} {threads}");
+                    assert!(ready <= rows.min(MOST_ROWS), "{rows} {threads}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_thread_has_rows_or_columns() {

@@ -19,7 +19,7 @@ pub enum ErrorCode {
     Checksum = 5,
     /// An option or argument cannot be used with this model.
     InvalidArgument = 6,
-    /// The text has more tokens than the model takes, and truncation was refused.
+    /// The text has more tokens than the model takes, and may not be cut to that.
     TextTooLong = 7,
     /// The self-test did not reproduce the logits in the file.
     SelfTest = 8,

@@ -14,15 +14,15 @@ compile_error!("a .filbert file is little-endian and used where it lies: this ta
 /// a transfer in text mode would alter.
 pub const MAGIC: [u8; 8] = *b"\x89FLB\r\n\x1a\n";
 /// A reader refuses a file whose major version is newer than this.
-pub const MAJOR_VERSION: u16 = 1;
+pub const MAJOR_VERSION: u16 = 2;
 /// Newer minor versions only add what an older reader may ignore.
 pub const MINOR_VERSION: u16 = 0;
 /// Bits of [`Header::required_features`] that this reader understands.
 pub const KNOWN_FEATURES: u32 = 0;
 
-/// Sections begin at multiples of this many bytes: the largest page size in use on phones.
-pub const SECTION_ALIGN: u64 = 16 * 1024;
-/// Tensors, and the arrays inside sections, begin at multiples of this many bytes.
+/// The weights begin at a multiple of this many bytes: the largest page size in use on phones.
+pub const WEIGHTS_ALIGN: u64 = 16 * 1024;
+/// Other sections, and tensors, begin at multiples of this many bytes.
 pub const DATA_ALIGN: u64 = 64;
 
 /// Output columns of one weight panel.
@@ -70,7 +70,7 @@ pub struct Section {
     pub kind: u32,
     /// CRC-32 (ISO-HDLC, as in zlib and PNG) of the section's bytes.
     pub checksum: u32,
-    /// From the start of the file, a multiple of [`SECTION_ALIGN`].
+    /// From the start of the file, a multiple of [`SectionKind::align`].
     pub offset: u64,
     /// In bytes, without the padding that follows.
     pub length: u64,
@@ -112,6 +112,19 @@ impl SectionKind {
         Self::Accuracy,
         Self::Weights,
     ];
+
+    /// The kind of the section at this place of the table, if this version knows it.
+    pub fn at(index: usize) -> Option<Self> {
+        Self::ALL.get(index).copied()
+    }
+
+    /// What the offset of the section at this place of the table is a multiple of.
+    pub fn align(index: usize) -> u64 {
+        match Self::at(index) {
+            Some(Self::Weights) => WEIGHTS_ALIGN,
+            _ => DATA_ALIGN,
+        }
+    }
 
     /// The name that messages and `filbert inspect` use.
     pub const fn name(self) -> &'static str {
@@ -431,6 +444,8 @@ pub mod limits {
     pub const INTERMEDIATE: u32 = 65_536;
     /// Rows of the word embedding.
     pub const VOCABULARY: u32 = 1 << 24;
+    /// Nodes of the vocabulary's trie, so that the places of its bits are `u32`.
+    pub const NODES: u32 = 1 << 30;
     /// Rows of the position embedding.
     pub const POSITIONS: u32 = 65_536;
     /// Rows of the token type embedding.
@@ -605,23 +620,26 @@ pub const NO_TEXT: u32 = u32::MAX;
 
 // The vocabulary section.
 
-/// Head of the vocabulary section. Without gaps follow
+/// Head of the vocabulary section. Without gaps follow the arrays of a trie of the tokens'
+/// bytes, whose nodes are numbered level by level and within a level in the order of their
+/// bytes; then the rest:
 ///
-/// 1. `u32` offsets `[tokens + 1]` into the tokens' text,
-/// 2. `u32` slots `[1 << slot_bits]`: the hash table, see [`token_slot`],
-/// 3. [`AddedToken`] `[added_raw + added_normalized]`,
-/// 4. the tokens' UTF-8 text, `token_text` bytes, in the order of their ids,
-/// 5. the prefix of pieces that continue a word, `prefix_text` bytes,
-/// 6. the added tokens' UTF-8 text, `added_text` bytes.
+/// 1. bits, in `u64`: for each node a one for each child, then a zero: `2 · nodes - 1`,
+/// 2. bits, in `u64`: for each node whether a token ends there,
+/// 3. `u32` `[ceil(nodes / NODES_PER_START)]`: the bit of 1 where every so many nodes begin,
+/// 4. `u32` `[ceil(nodes / NODES_PER_RANK)]`: how many tokens end before every so many nodes,
+/// 5. [`AddedToken`] `[added_raw + added_normalized]`,
+/// 6. the byte of each node (0 for the root),
+/// 7. the tokens' ids in the order of their nodes, of [`id_bytes`] each,
+/// 8. the prefix of pieces that continue a word, `prefix_text` bytes,
+/// 9. the added tokens' UTF-8 text, `added_text` bytes.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Vocabulary {
-    /// Number of tokens; their ids are their positions. At most [`Shape::vocabulary`].
+    /// Number of tokens; their ids are less. At most [`Shape::vocabulary`].
     pub tokens: u32,
-    /// Bytes of the tokens' text.
-    pub token_text: u32,
-    /// Binary logarithm of the number of slots; from 1 to 26.
-    pub slot_bits: u32,
+    /// Number of the trie's nodes, the root included; at most [`limits::NODES`].
+    pub nodes: u32,
     /// Added tokens that are looked for in the text as it was given.
     pub added_raw: u32,
     /// Added tokens that are looked for in the normalized text.
@@ -630,8 +648,6 @@ pub struct Vocabulary {
     pub prefix_text: u32,
     /// Bytes of the added tokens' text.
     pub added_text: u32,
-    /// Length in bytes of the longest token that a lookup need try, prefix included.
-    pub longest_token: u32,
     /// A word of more characters than this is unknown.
     pub max_word_chars: u32,
     /// Id of the token that stands for an unknown word.
@@ -643,7 +659,18 @@ pub struct Vocabulary {
     /// Of [`normalizer`].
     pub flags: u32,
     /// Zero.
-    pub reserved: [u32; 3],
+    pub reserved: [u32; 5],
+}
+
+/// Nodes of the trie for each number that says where their bits begin.
+pub const NODES_PER_START: usize = 16;
+/// Nodes of the trie for each number that says how many tokens end before them; a multiple
+/// of 64.
+pub const NODES_PER_RANK: usize = 256;
+
+/// Bytes of an id in a vocabulary of so many tokens.
+pub const fn id_bytes(tokens: u32) -> usize {
+    if tokens <= 1 << 16 { 2 } else { 3 }
 }
 
 /// Bits of [`Vocabulary::flags`]: the steps of the normalizer, in the order in which it takes
@@ -688,33 +715,6 @@ pub mod added_token {
     pub const ALL: u32 = SINGLE_WORD | STRIP_LEFT | STRIP_RIGHT;
 }
 
-/// Upper bound of [`Vocabulary::longest_token`] and [`AddedToken::length`], which bounds the
-/// time that a hostile table can cost.
+/// Upper bound of [`AddedToken::length`], and of the bytes of a token that a word can contain,
+/// prefix included: it bounds the time that a hostile file can cost.
 pub const LONGEST_TOKEN: u32 = 512;
-/// Stands in a slot without a token. So the ids of tokens stay below `2^24 - 1`.
-pub const EMPTY_SLOT: u32 = u32::MAX;
-/// A token lies at most this many slots after its home, less one.
-pub const MAX_PROBES: u32 = 64;
-
-/// FNV-1a's 32-bit offset basis: the hash of no bytes.
-pub const TOKEN_HASH_BASIS: u32 = 0x811C_9DC5;
-
-/// FNV-1a (32 bits), one byte further. A token's hash is that of its whole text, so that of a
-/// continuation goes on from the hash of the prefix.
-#[inline]
-pub const fn token_hash(hash: u32, byte: u8) -> u32 {
-    (hash ^ byte as u32).wrapping_mul(0x0100_0193)
-}
-
-/// The slot where the search for a token with this hash begins; it goes on to the next slot,
-/// and from the last to the first. `slot_bits` is from 1 to 31.
-#[inline]
-pub const fn home_slot(hash: u32, slot_bits: u32) -> u32 {
-    hash.wrapping_mul(0x9E37_79B1) >> (32 - slot_bits)
-}
-
-/// What a slot holds for a token: the low byte of its hash above the 24 bits of its id.
-#[inline]
-pub const fn token_slot(hash: u32, id: u32) -> u32 {
-    hash << 24 | id
-}

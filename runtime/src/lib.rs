@@ -32,7 +32,7 @@ mod tokenizer;
 mod workers;
 mod workspace;
 
-pub use classifier::{Category, Classification, Classifier, Input, Options, Truncation};
+pub use classifier::{Category, Classification, Classifier, Input, Options};
 pub use error::{Error, ErrorCode};
 pub use format::{Problem, Shape};
 pub use model::{Model, SectionInfo};
@@ -42,3 +42,4 @@ pub use observation::{ObservedColumns, ObservedInputs, ObservedLayer};
 pub use profile::Measurement;
 #[doc(hidden)]
 pub use tokenizer::tokenize_section;
+pub use tokenizer::{Token, Truncation};

@@ -1,4 +1,7 @@
 //! The memory of one call: grows with the longest text seen, and is used again.
+//!
+//! A call whose like came before allocates nothing. Which thread needed what varies from call to
+//! call, so after each the threads' buffers are made equal.
 
 use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,10 +9,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytemuck::{Pod, Zeroable};
 
 use crate::attention::AttentionScratch;
+use crate::error::Error;
 use crate::kernels::rows::RowScale;
 use crate::observation::ObservedInputs;
 use crate::profile::Profile;
-use crate::tokenizer::{Encoding, Scratch};
+use crate::tokenizer::{Alignment, Encoding, Scratch};
 
 /// A cache line.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -32,14 +36,84 @@ impl<T> Default for Buffer<T> {
 }
 
 impl<T: Pod> Buffer<T> {
-    /// The first `count` values, whatever they were; new ones are zero.
+    /// The first `count` values, whatever they are.
     pub(crate) fn first(&mut self, count: usize) -> &mut [T] {
-        let lines = (count * size_of::<T>()).div_ceil(size_of::<Line>());
-        if lines > self.lines.len() {
-            self.lines.resize(lines, Line::zeroed());
-        }
+        self.grow(count * size_of::<T>());
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..count]
     }
+}
+
+/// Memory that grows and is used again.
+trait Reusable {
+    /// Bytes of it.
+    fn bytes(&self) -> usize;
+
+    /// Makes room for as many bytes at least. What is in it may be lost.
+    fn grow(&mut self, bytes: usize);
+}
+
+impl<T: Pod> Reusable for Buffer<T> {
+    fn bytes(&self) -> usize {
+        size_of_val(&self.lines[..])
+    }
+
+    fn grow(&mut self, bytes: usize) {
+        let lines = bytes.div_ceil(size_of::<Line>());
+        if lines > self.lines.len() {
+            // Not both at once; and fresh zeros are pages that nobody has touched.
+            self.lines = Vec::new();
+            self.lines = bytemuck::zeroed_vec(lines);
+        }
+    }
+}
+
+impl<T> Reusable for Vec<T> {
+    fn bytes(&self) -> usize {
+        self.capacity() * size_of::<T>()
+    }
+
+    fn grow(&mut self, bytes: usize) {
+        let count = bytes.div_ceil(size_of::<T>());
+        self.reserve_exact(count.saturating_sub(self.len()));
+    }
+}
+
+impl Reusable for String {
+    fn bytes(&self) -> usize {
+        self.capacity()
+    }
+
+    fn grow(&mut self, bytes: usize) {
+        self.reserve_exact(bytes.saturating_sub(self.len()));
+    }
+}
+
+/// Gives each of several owners of the same buffers as much of each as any of them has.
+fn make_equal<'a, T: 'a, const N: usize>(
+    owners: &'a mut [T],
+    buffers: impl Fn(&mut T) -> [&mut dyn Reusable; N],
+) {
+    let mut most = [0; N];
+    let mut all_equal = true;
+    for (number, owner) in owners.iter_mut().enumerate() {
+        for (most, buffer) in most.iter_mut().zip(buffers(owner)) {
+            let bytes = buffer.bytes();
+            all_equal &= number == 0 || bytes == *most;
+            *most = bytes.max(*most);
+        }
+    }
+    if all_equal {
+        return;
+    }
+    for owner in owners {
+        for (most, buffer) in most.iter().zip(buffers(owner)) {
+            buffer.grow(*most);
+        }
+    }
+}
+
+fn total_bytes<const N: usize>(buffers: [&mut dyn Reusable; N]) -> usize {
+    buffers.iter().map(|buffer| buffer.bytes()).sum()
 }
 
 /// All buffers of one call.
@@ -67,6 +141,14 @@ pub(crate) struct Workspace {
     pub(crate) pooled: Buffer<f32>,
     /// `[texts, labels]`, padded.
     pub(crate) logits: Buffer<f32>,
+    /// The scores of one text, `[labels]`.
+    pub(crate) scores: Vec<f32>,
+    /// Where each run of a divided batch begins, and where the last one ends.
+    pub(crate) runs: Vec<usize>,
+    /// How each run ended.
+    pub(crate) outcomes: Vec<Result<(), Error>>,
+    /// One for each thread, where a batch is divided by texts; each for one thread alone.
+    pub(crate) parts: Vec<Self>,
     /// One for each thread.
     pub(crate) threads: Vec<ThreadScratch>,
     /// Set while the inputs of products are observed.
@@ -81,6 +163,62 @@ impl Workspace {
         let mut workspace = Self::default();
         workspace.threads.resize_with(threads, Default::default);
         workspace
+    }
+
+    /// The buffers of all threads together.
+    fn buffers(&mut self) -> [&mut dyn Reusable; 20] {
+        let Encoding {
+            ids,
+            token_types,
+            offsets,
+        } = &mut self.encoding;
+        let Scratch {
+            text,
+            alignment,
+            marks,
+        } = &mut self.scratch;
+        let Alignment {
+            starts, waiting, ..
+        } = alignment;
+        [
+            ids,
+            token_types,
+            offsets,
+            text,
+            starts,
+            waiting,
+            marks,
+            &mut self.boundaries,
+            &mut self.units,
+            &mut self.hidden,
+            &mut self.quantized,
+            &mut self.scales,
+            &mut self.context,
+            &mut self.gathered,
+            &mut self.gathered_scales,
+            &mut self.pooled,
+            &mut self.logits,
+            &mut self.scores,
+            &mut self.runs,
+            &mut self.outcomes,
+        ]
+    }
+
+    /// Bytes of all buffers.
+    pub(crate) fn bytes(&mut self) -> usize {
+        let threads = self.threads.iter_mut();
+        let of_threads: usize = threads.map(|thread| total_bytes(thread.buffers())).sum();
+        let of_parts: usize = self.parts.iter_mut().map(Self::bytes).sum();
+        total_bytes(self.buffers()) + of_threads + of_parts
+    }
+
+    /// Makes the threads' buffers equal, so that it does not matter to the next call which
+    /// thread does what.
+    pub(crate) fn make_threads_equal(&mut self) {
+        make_equal(&mut self.threads, ThreadScratch::buffers);
+        make_equal(&mut self.parts, Self::buffers);
+        // A part is for one thread.
+        make_equal(&mut self.parts, |part| part.threads[0].buffers());
     }
 
     /// Ends a phase that the threads worked on at once.
@@ -114,7 +252,12 @@ impl Pool {
     }
 
     /// Keeps a workspace for the next call.
-    pub(crate) fn put_back(&self, workspace: Workspace) {
+    pub(crate) fn put_back(&self, mut workspace: Workspace) {
+        workspace.scratch.shrink();
+        for part in &mut workspace.parts {
+            part.scratch.shrink();
+        }
+        workspace.make_threads_equal();
         self.lock().push(workspace);
     }
 
@@ -136,6 +279,43 @@ pub(crate) struct ThreadScratch {
     pub(crate) profile: Option<Profile>,
 }
 
+impl ThreadScratch {
+    fn buffers(&mut self) -> [&mut dyn Reusable; 14] {
+        let AttentionScratch {
+            keys,
+            key_columns,
+            values,
+            value_columns,
+            queries,
+            scores,
+            probabilities,
+            scales,
+        } = &mut self.attention;
+        let LayerScratch {
+            quantized,
+            scales: row_scales,
+            hidden,
+            intermediate,
+        } = &mut self.layer;
+        [
+            &mut self.projections,
+            &mut self.activated,
+            keys,
+            key_columns,
+            values,
+            value_columns,
+            queries,
+            scores,
+            probabilities,
+            scales,
+            quantized,
+            row_scales,
+            hidden,
+            intermediate,
+        ]
+    }
+}
+
 /// The buffers of some rows, from their context to the next layer.
 #[derive(Default)]
 pub(crate) struct LayerScratch {
@@ -146,4 +326,15 @@ pub(crate) struct LayerScratch {
     pub(crate) hidden: Buffer<f32>,
     /// `[rows, intermediate]`.
     pub(crate) intermediate: Buffer<f32>,
+}
+
+impl LayerScratch {
+    /// Makes room for as many rows of these widths.
+    pub(crate) fn make_ready(&mut self, rows: usize, hidden: usize, heads: usize, wide: usize) {
+        self.quantized.first(rows * hidden.max(heads).max(wide));
+        self.scales
+            .reserve_exact(rows.saturating_sub(self.scales.len()));
+        self.hidden.first(rows * hidden);
+        self.intermediate.first(rows * wide);
+    }
 }

@@ -96,7 +96,7 @@ class File:
             "<8sHHIQII32s", data
         )
         check(magic == MAGIC, "magic")
-        check(major == 1, f"major version {major}")
+        check(major == 2, f"major version {major}")
         check(features == 0, f"required features {features:#x}")
         check(length == len(data), "file length")
         most = len(SECTIONS) if minor == 0 else 64
@@ -116,7 +116,7 @@ class File:
                 "<IIQQQ", data, 64 + 32 * index
             )
             check(kind == index + 1 and reserved == 0, f"section {name}, kind or reserved")
-            check(offset == align(end, 16_384), f"section {name}, offset")
+            check(offset == align(end, 16_384 if name == "weights" else 64), f"section {name}, offset")
             check(is_zero(data[end:offset]), f"padding before section {name}")
             end = offset + length
             check(end <= len(data), f"section {name}, length")
@@ -399,37 +399,40 @@ def split(text, offsets, what):
 
 class Vocabulary:
     FIELDS = (
-        "tokens token_text slot_bits added_raw added_normalized prefix_text added_text "
-        "longest_token max_word_chars unknown classification separator flags"
+        "tokens nodes added_raw added_normalized prefix_text added_text "
+        "max_word_chars unknown classification separator flags"
     ).split()
 
     def __init__(self, data, rows):
         check(len(data) >= 64, "vocabulary, head")
-        head = dict(zip(self.FIELDS, struct.unpack_from("<13I", data)))
+        head = dict(zip(self.FIELDS, struct.unpack_from("<11I", data)))
         self.head = head
-        check(is_zero(data[52:64]), "vocabulary, reserved")
-        check(head["tokens"] <= rows and head["tokens"] < 1 << 24, "vocabulary, tokens")
-        check(1 <= head["slot_bits"] <= 26, "vocabulary, slot_bits")
-        check(head["prefix_text"] <= 512 and head["longest_token"] <= 512, "vocabulary, lengths")
+        nodes = head["nodes"]
+        check(is_zero(data[44:64]), "vocabulary, reserved")
+        check(head["tokens"] <= rows, "vocabulary, tokens")
+        check(1 <= nodes <= 1 << 30, "vocabulary, nodes")
+        check(head["prefix_text"] <= 512, "vocabulary, prefix_text")
         check(all(head[id] < rows for id in ["unknown", "classification", "separator"]),
               "vocabulary, special ids")
         check(head["flags"] < 16, "vocabulary, flags")
         added = head["added_raw"] + head["added_normalized"]
         parts, end = [], 64
         for length in [
-            4 * (head["tokens"] + 1),
-            4 << head["slot_bits"],
+            8 * -(-(2 * nodes - 1) // 64),
+            8 * -(-nodes // 64),
+            4 * -(-nodes // 16),
+            4 * -(-nodes // 256),
             16 * added,
-            head["token_text"],
+            nodes,
+            head["tokens"] * (2 if head["tokens"] <= 1 << 16 else 3),
             head["prefix_text"],
             head["added_text"],
         ]:
             parts.append(data[end : end + length])
             end += length
         check(end == len(data), "vocabulary, length")
-        offsets, slots, records, text, self.prefix, added_text = parts
-        self.tokens = split(text, numbers("I", offsets), "tokens")
-        self.slots = numbers("I", slots)
+        degrees, ends, starts, ranks, records, labels, ids, self.prefix, added_text = parts
+        self.read_trie(degrees, ends, numbers("I", starts), numbers("I", ranks), labels, ids)
         self.added = []
         for index in range(added):
             id, offset, length, flags = struct.unpack_from("<4I", records, 16 * index)
@@ -438,37 +441,42 @@ class Vocabulary:
             self.added.append(utf8(added_text[offset : offset + length], "added token").encode())
         for group in [self.added[: head["added_raw"]], self.added[head["added_raw"] :]]:
             check(all(a < b for a, b in zip(group, group[1:])), "added tokens, order")
-        self.check_table()
 
-    def check_table(self):
-        """Every token is found, under its own id unless an earlier one has its text."""
-        first = {}
-        for id, token in enumerate(self.tokens):
-            found = self.find(token.encode())
-            check(found == first.setdefault(token, id), f"token {id} is found as {found}")
-        bits = self.head["slot_bits"]
-        check(2 * (1 << bits) >= 3 * len(self.tokens), "hash table too small")
-        longest = max(
-            (len(t.encode()) for t in self.tokens
-             if len(t) <= self.head["max_word_chars"] + len(self.prefix.decode())),
-            default=0,
-        )
-        check(longest == self.head["longest_token"], "longest token")
+    def read_trie(self, degrees, ends, starts, ranks, labels, ids):
+        """The tokens, from the nodes in their order."""
+        count = len(labels)
+        bit = lambda bits, at: bits[at // 8] >> at % 8 & 1
+        texts, at, self.ids = [b""], 0, {}
+        width = 2 if self.head["tokens"] <= 1 << 16 else 3
+        check(labels[0] == 0, "trie, root")
+        for node in range(count):
+            if node % 16 == 0:
+                check(starts[node // 16] == at, f"trie, start of node {node}")
+            if node % 256 == 0:
+                check(ranks[node // 256] == len(self.ids), f"trie, rank of node {node}")
+            check(node < len(texts), "trie, a node without parent")
+            if bit(ends, node):
+                start = width * len(self.ids)
+                id = int.from_bytes(ids[start : start + width], "little")
+                self.ids[texts[node]] = id
+            first = len(texts)
+            while bit(degrees, at):
+                check(len(texts) < count, "trie, more children than nodes")
+                texts.append(texts[node] + labels[len(texts) : len(texts) + 1])
+                at += 1
+            at += 1
+            children = labels[first : len(texts)]
+            check(list(children) == sorted(set(children)), f"trie, children of node {node}")
+        check(at == 2 * count - 1 and len(texts) == count, "trie, nodes")
+        for bits, used in [(degrees, at), (ends, count)]:
+            check(not any(bit(bits, spare) for spare in range(used, 8 * len(bits))), "trie, bits")
+        check(sorted(self.ids.values()) == list(range(self.head["tokens"])), "trie, ids")
+        self.tokens = [utf8(text, "tokens") for text in sorted(self.ids, key=self.ids.get)]
+        most = self.head["max_word_chars"] + len(self.prefix.decode())
+        check(all(len(t.encode()) <= 512 for t in self.tokens if len(t) <= most), "longest token")
 
     def find(self, text):
-        h = 0x811C9DC5
-        for byte in text:
-            h = ((h ^ byte) * 0x01000193) & NONE
-        bits = self.head["slot_bits"]
-        home = ((h * 0x9E3779B1) & NONE) >> (32 - bits)
-        for step in range(64):
-            slot = self.slots[(home + step) % (1 << bits)]
-            if slot == NONE:
-                return None
-            id = slot & 0xFF_FFFF
-            if slot >> 24 == h & 0xFF and id < len(self.tokens) and self.tokens[id].encode() == text:
-                return id
-        return None
+        return self.ids.get(text)
 
     def pieces(self, word):
         if len(word) > self.head["max_word_chars"]:

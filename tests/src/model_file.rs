@@ -2,7 +2,7 @@
 //! derived (offsets, lengths, checksums) right, so that the checks behind them are reached.
 
 use bytemuck::{Pod, bytes_of, cast_slice, pod_read_unaligned};
-use filbert::format::{Header, SECTION_ALIGN, Section, SectionKind, Shape, Tensor, TensorKind};
+use filbert::format::{Header, Section, SectionKind, Shape, Tensor, TensorKind};
 
 /// The number of sections.
 const COUNT: usize = SectionKind::ALL.len();
@@ -66,8 +66,9 @@ impl ModelFile {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; TABLE_END];
         let mut table = Vec::new();
-        for (section, kind) in self.sections.iter().zip(SectionKind::ALL) {
-            bytes.resize(bytes.len().next_multiple_of(SECTION_ALIGN as usize), 0);
+        for (index, (section, kind)) in self.sections.iter().zip(SectionKind::ALL).enumerate() {
+            let align = SectionKind::align(index) as usize;
+            bytes.resize(bytes.len().next_multiple_of(align), 0);
             table.push(Section {
                 kind: kind as u32,
                 checksum: crc32fast::hash(section),

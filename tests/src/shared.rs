@@ -44,6 +44,21 @@ pub fn python_with_onnxruntime() -> Option<PathBuf> {
     found.then_some(python)
 }
 
+/// A compiler for C++: `CXX`, or `c++`. `None` where there is none; tests that need it then report
+/// themselves ignored.
+///
+/// # Panics
+/// If there is none and `FILBERT_REQUIRE` names `c++`.
+pub fn cpp_compiler() -> Option<PathBuf> {
+    let compiler = PathBuf::from(std::env::var_os("CXX").unwrap_or_else(|| "c++".into()));
+    let found = std::process::Command::new(&compiler)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success());
+    require("c++", found, &compiler.display().to_string());
+    found.then_some(compiler)
+}
+
 fn require(name: &str, found: bool, place: &str) {
     let required = std::env::var("FILBERT_REQUIRE").unwrap_or_default();
     assert!(

@@ -344,7 +344,8 @@ fn hostile_section_tables_are_refused() {
         );
     }
     let mut bytes = VALID.clone();
-    bytes[TABLE_END + 100] = 1;
+    let weights = Model::from_bytes(&bytes).unwrap().sections().last();
+    bytes[weights.unwrap().offset as usize - 1] = 1;
     let (_, message) = refused("padding that is not zero", &bytes);
     assert!(message.contains("padding"), "{message}");
 }
@@ -591,10 +592,10 @@ fn hostile_vocabularies_are_refused_or_find_nothing() {
     for (what, bytes) in [
         ("more tokens", head(|head| head.tokens += 1)),
         ("2^32 tokens", head(|head| head.tokens = u32::MAX)),
-        ("no slots", head(|head| head.slot_bits = 0)),
-        ("2^32 slots", head(|head| head.slot_bits = 32)),
-        ("2^26 slots", head(|head| head.slot_bits = 26)),
-        ("2^(2^32 - 1) slots", head(|head| head.slot_bits = u32::MAX)),
+        ("fewer tokens", head(|head| head.tokens -= 1)),
+        ("no nodes", head(|head| head.nodes = 0)),
+        ("2^30 nodes", head(|head| head.nodes = 1 << 30)),
+        ("2^32 nodes", head(|head| head.nodes = u32::MAX)),
         ("2^32 added tokens", head(|head| head.added_raw = u32::MAX)),
         (
             "2^33 added tokens",
@@ -607,11 +608,6 @@ fn hostile_vocabularies_are_refused_or_find_nothing() {
             "the longest prefix",
             head(|head| head.prefix_text = u32::MAX),
         ),
-        ("the longest text", head(|head| head.token_text = u32::MAX)),
-        (
-            "the longest token",
-            head(|head| head.longest_token = u32::MAX),
-        ),
         ("unknown beyond", head(|head| head.unknown = 100)),
         (
             "classification beyond",
@@ -619,7 +615,7 @@ fn hostile_vocabularies_are_refused_or_find_nothing() {
         ),
         ("separator beyond", head(|head| head.separator = u32::MAX)),
         ("unknown flags", head(|head| head.flags = 1 << 31)),
-        ("reserved values", head(|head| head.reserved[2] = 1)),
+        ("reserved values", head(|head| head.reserved[4] = 1)),
     ] {
         let (_, message) = refused(what, &bytes);
         assert!(message.contains("vocabulary"), "{what}: {message}");
@@ -630,7 +626,6 @@ fn hostile_vocabularies_are_refused_or_find_nothing() {
             head(|head| head.max_word_chars = u32::MAX),
         ),
         ("no words", head(|head| head.max_word_chars = 0)),
-        ("no tokens to look up", head(|head| head.longest_token = 0)),
         ("no normalizer", head(|head| head.flags = 0)),
         (
             "one token for all",
@@ -643,19 +638,33 @@ fn hostile_vocabularies_are_refused_or_find_nothing() {
     ] {
         attempt(what, &bytes).unwrap();
     }
-    // Slots: full of one token, of tokens that are not there, and in reverse.
+    // The trie: all its bits and numbers the same, in reverse, and moved.
     let vocabulary: Vocabulary =
         bytemuck::pod_read_unaligned(&valid().section(SectionKind::Vocabulary)[..64]);
-    let start = size_of::<Vocabulary>() + 4 * (vocabulary.tokens as usize + 1);
-    let slots = start..start + (4 << vocabulary.slot_bits);
-    for fill in [0, 0x7F, 0xFE, 0xFF] {
+    let added = (vocabulary.added_raw + vocabulary.added_normalized) as usize * 16;
+    let rest = added + (vocabulary.prefix_text + vocabulary.added_text) as usize;
+    let trie = size_of::<Vocabulary>()..valid().section(SectionKind::Vocabulary).len() - rest;
+    let words = 8 * (2 * vocabulary.nodes as usize - 1).div_ceil(64);
+    for range in [
+        trie.clone(),
+        trie.start..trie.start + words,
+        trie.start + words..trie.end,
+    ] {
+        for fill in [0, 0x55, 0x7F, 0xFE, 0xFF] {
+            let mut file = valid();
+            file.section_mut(SectionKind::Vocabulary)[range.clone()].fill(fill);
+            match attempt(format_args!("a trie of {fill:#x}"), &file.to_bytes()) {
+                Ok(_) => {}
+                // The added tokens lie among the arrays.
+                Err(error) => assert!(error.to_string().contains("added token"), "{error}"),
+            }
+        }
         let mut file = valid();
-        file.section_mut(SectionKind::Vocabulary)[slots.clone()].fill(fill);
-        attempt(format_args!("slots of {fill:#x}"), &file.to_bytes()).unwrap();
+        file.section_mut(SectionKind::Vocabulary)[range.clone()].rotate_left(1);
+        let _ = attempt("a trie that is moved", &file.to_bytes());
+        file.section_mut(SectionKind::Vocabulary)[range].reverse();
+        let _ = attempt("a trie in reverse", &file.to_bytes());
     }
-    let mut file = valid();
-    file.section_mut(SectionKind::Vocabulary)[slots].reverse();
-    attempt("slots in reverse", &file.to_bytes()).unwrap();
     for length in 0..valid().section(SectionKind::Vocabulary).len() {
         let mut file = valid();
         file.section_mut(SectionKind::Vocabulary).truncate(length);

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use filbert::format::{Activation, Problem, TensorKind};
-use filbert::{Classification, Classifier, ErrorCode, Input, Options, Truncation};
+use filbert::{Classification, Classifier, ErrorCode, Input, Options, Token, Truncation};
 use filbert_convert::Checkpoint;
 use filbert_convert::checkpoint::{LayerParameter, Parameter};
 use filbert_convert::config::{Architecture, Config};
@@ -50,11 +50,7 @@ impl Converted {
     }
 
     /// The logits in f64, with some weights changed by `change`.
-    fn forward(
-        &self,
-        (ids, token_types): &(Vec<u32>, Vec<u8>),
-        change: &dyn Fn(Parameter, &mut Vec<f64>),
-    ) -> Vec<f64> {
+    fn forward(&self, tokens: &[Token], change: &dyn Fn(Parameter, &mut Vec<f64>)) -> Vec<f64> {
         let load = |parameter| {
             let mut values = self.weights[&parameter].clone();
             change(parameter, &mut values);
@@ -62,8 +58,11 @@ impl Converted {
         };
         // The runtime's own rule: a model of one token type takes both texts as that type.
         let last = self.config.token_types.saturating_sub(1) as u8;
-        let token_types: Vec<u8> = token_types.iter().map(|&kind| kind.min(last)).collect();
-        forward::logits_with(&self.config, &load, ids, &token_types)
+        let (ids, token_types): (Vec<_>, Vec<_>) = tokens
+            .iter()
+            .map(|token| (token.id, token.token_type.min(last)))
+            .unzip();
+        forward::logits_with(&self.config, &load, &ids, &token_types)
     }
 
     /// Root of the mean squared difference between the runtime's logits and the forward
@@ -72,7 +71,7 @@ impl Converted {
         let classifier = self.classifier(&Options::default());
         let (mut sum, mut count) = (0.0, 0);
         for input in inputs() {
-            let tokens = classifier.tokenize(input);
+            let tokens = classifier.tokenize(input).unwrap();
             let expected = self.forward(&tokens, change);
             let found = classify(&classifier, input);
             assert_eq!(found.logits().len(), expected.len());
@@ -483,11 +482,23 @@ fn texts_are_cut_to_the_positions_and_say_so() {
         for count in [0, 1, positions - 3, positions - 2, positions - 1, 500] {
             let text = words(count);
             let result = classifier.classify(&text).unwrap();
-            let (ids, token_types) = classifier.tokenize((&*text).into());
+            let tokens = classifier.tokenize((&*text).into()).unwrap();
             assert_eq!(result.tokens(), (count + 2).min(positions));
-            assert_eq!(ids.len(), result.tokens());
-            assert_eq!((ids[0], ids[ids.len() - 1]), (2, 3));
-            assert!(token_types.iter().all(|&kind| kind == 0));
+            assert_eq!(tokens.len(), result.tokens());
+            assert_eq!((tokens[0].id, tokens[tokens.len() - 1].id), (2, 3));
+            assert!(tokens.iter().all(|token| token.token_type == 0));
+            let words = tokens[1..tokens.len() - 1].iter();
+            assert!(
+                words
+                    .clone()
+                    .all(|word| &text[word.start..word.end] == "word1")
+            );
+            assert!(words.is_sorted_by_key(|word| word.start));
+            let refused = refusing.tokenize((&*text).into()).map_err(|e| e.code());
+            match result.truncated() {
+                true => assert_eq!(refused, Err(ErrorCode::TextTooLong)),
+                false => assert_eq!(refused, Ok(tokens)),
+            }
             assert_eq!(result.truncated(), count + 2 > positions);
             match refusing.classify(&text) {
                 Ok(same) => assert!(!result.truncated() && same == result),
@@ -503,16 +514,16 @@ fn texts_are_cut_to_the_positions_and_say_so() {
         for (first, second) in [(0, 0), (0, 500), (500, 0), (500, 500), (1, positions)] {
             let (first, second) = (words(first), words(second));
             let result = classifier.classify_pair(&first, &second).unwrap();
-            let (ids, token_types) = classifier.tokenize((&*first, &*second).into());
-            assert_eq!(result.tokens(), ids.len());
-            assert!((3..=positions).contains(&ids.len()));
+            let tokens = classifier.tokenize((&*first, &*second).into()).unwrap();
+            assert_eq!(result.tokens(), tokens.len());
+            assert!((3..=positions).contains(&tokens.len()));
             // [CLS] first [SEP] of type 0, second [SEP] of type 1.
-            let end = ids.iter().position(|&id| id == 3).unwrap();
+            let end = tokens.iter().position(|token| token.id == 3).unwrap();
             assert_eq!(
-                token_types.iter().position(|&kind| kind == 1),
+                tokens.iter().position(|token| token.token_type == 1),
                 Some(end + 1)
             );
-            assert_eq!(ids[ids.len() - 1], 3);
+            assert_eq!(tokens[tokens.len() - 1].id, 3);
         }
     }
 }

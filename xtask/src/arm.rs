@@ -1,5 +1,6 @@
 //! The toolchain for Arm.
 
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 
@@ -20,31 +21,47 @@ const STATIC: &str = "-Ctarget-feature=+crt-static";
 /// What runs a 64-bit Arm program here.
 pub(crate) const EMULATOR: &str = "qemu-aarch64-static";
 
-/// `cargo` for 64-bit Arm, in a target folder of its own. The compiler is that of the
-/// environment if it can build for the target, and else Debian's.
+/// `cargo` for 64-bit Arm, in release, static.
 pub(crate) fn cargo(subcommand: &str) -> Command {
+    let mut cargo = cargo_shared(subcommand);
+    cargo.arg("--release").env("RUSTFLAGS", STATIC);
+    cargo
+}
+
+/// `cargo` for shared libraries for 64-bit Arm, which cannot be static; the caller names the
+/// profile. It has a target folder of its own.
+pub(crate) fn cargo_shared(subcommand: &str) -> Command {
     let mut cargo = command("cargo");
     cargo
         .arg(subcommand)
-        .args(["--release", "--locked", "--target", AARCH64]);
+        .args(["--locked", "--target", AARCH64]);
     cargo.args(["--target-dir", "target/cross"]);
     cargo.env(
         "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
         "aarch64-linux-gnu-gcc",
     );
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", EMULATOR);
-    cargo.env("RUSTFLAGS", STATIC);
-    if !has_standard_library() && Path::new(DEBIAN_RUSTC).exists() {
-        cargo.env("RUSTC", DEBIAN_RUSTC);
+    let rustc = rustc();
+    if rustc == DEBIAN_RUSTC {
         // Both from one place, or documentation tests do not link.
         cargo.env("RUSTDOC", "/usr/bin/rustdoc");
     }
+    cargo.env("RUSTC", rustc);
     cargo
 }
 
-/// Whether the compiler that cargo would use has a standard library for 64-bit Arm.
-fn has_standard_library() -> bool {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+/// The compiler for 64-bit Arm: that of the environment if it can build for it, and else
+/// Debian's.
+pub(crate) fn rustc() -> OsString {
+    let usual = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    if !has_standard_library(&usual) && Path::new(DEBIAN_RUSTC).exists() {
+        return DEBIAN_RUSTC.into();
+    }
+    usual
+}
+
+/// Whether a compiler has a standard library for 64-bit Arm.
+fn has_standard_library(rustc: &OsStr) -> bool {
     let folder = command(rustc)
         .args(["--print", "target-libdir", "--target", AARCH64])
         .output();

@@ -76,7 +76,7 @@ pub(crate) fn run(quick: bool, armv7: bool) -> Result<(), String> {
     // For devices: without the converter, and all in one file.
     process::run(arm::cargo("build").args(["-p", "filbert-cli", "--no-default-features"]))?;
     let device = folder.join("filbert-aarch64");
-    strip("aarch64-linux-gnu-strip", &made(AARCH64), &device)?;
+    process::strip("aarch64-linux-gnu-strip", &made(AARCH64), &device)?;
     check_static(&device)?;
 
     let host = root().join("target/release/filbert");
@@ -139,6 +139,7 @@ pub(crate) fn run(quick: bool, armv7: bool) -> Result<(), String> {
         );
         agreed.push((file, texts, first.clone()));
     }
+    compare_c_programs(&agreed[0].0)?;
     if armv7 {
         run_armv7(&agreed[0])?;
     }
@@ -275,9 +276,49 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Copies a program without its symbols.
-fn strip(tool: &str, from: &Path, to: &Path) -> Result<(), String> {
-    process::run(command(tool).arg("-o").arg(to).arg(from))
+/// The test program of the C library, which prints the bits of logits, here and on Arm.
+fn compare_c_programs(file: &Path) -> Result<(), String> {
+    eprintln!("=== A program in C");
+    let mut host = command("cargo");
+    host.args(["rustc", "--release", "--locked"]);
+    let mut printed = Vec::new();
+    for (mut cargo, target, compiler, flags) in [
+        (host, "target".to_owned(), "cc", &[][..]),
+        (
+            arm::cargo("rustc"),
+            format!("target/cross/{AARCH64}"),
+            "aarch64-linux-gnu-gcc",
+            &["-static"],
+        ),
+    ] {
+        process::run(cargo.args(["-p", "filbert-capi", "--lib", "--crate-type", "staticlib"]))?;
+        let program = folder("cross/files")?.join(format!("program-{compiler}"));
+        process::run(
+            command(compiler)
+                .args(["-Iruntime/capi/include", "runtime/capi/tests/program.c"])
+                .arg(root().join(target).join("release/libfilbert.a"))
+                .args(["-lpthread", "-ldl", "-lm", "-o"])
+                .arg(&program)
+                .args(flags),
+        )?;
+        let mut run = match flags {
+            [] => command(&program),
+            _ => emulate(&program, "max"),
+        };
+        printed.push(output(
+            run.arg(file)
+                .arg("Cargo.toml")
+                .args(["a gorgeous, witty film", "dull"]),
+        )?);
+    }
+    if printed[0] != printed[1] {
+        return Err(format!(
+            "C prints {} here and {} on Arm",
+            printed[0], printed[1]
+        ));
+    }
+    println!("a C program prints the same bits on Arm");
+    Ok(())
 }
 
 /// Fails if a program needs a dynamic linker.
@@ -302,7 +343,7 @@ fn run_armv7((file, texts, expected): &(PathBuf, PathBuf, String)) -> Result<(),
         .join(ARMV7)
         .join("release/filbert");
     let program = folder("cross/files")?.join("filbert-armv7");
-    strip("arm-linux-gnueabihf-strip", &made, &program)?;
+    process::strip("arm-linux-gnueabihf-strip", &made, &program)?;
     let found = fingerprint(command("qemu-arm-static").arg(&program), file, texts, &[])?;
     if found != *expected {
         return Err(format!("32-bit Arm: fingerprint {found}, not {expected}"));

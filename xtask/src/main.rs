@@ -4,6 +4,7 @@ mod arm;
 mod cross;
 mod kernels;
 mod process;
+mod size;
 
 use std::process::ExitCode;
 
@@ -19,8 +20,13 @@ cargo xtask TASK
       Predicts the speed of the Arm kernels with llvm-mca, and writes the table in
       docs/kernels.md.
       --check  writes nothing; fails if a tile of a set is not found in the code
+  size [--check]
+      Builds the C library as it ships for x86-64 and 64-bit Arm, and writes how large it is and
+      what it is made of in docs/size.md.
+      --check  writes nothing; fails if a library is larger than 1 MiB or than recorded by more
+               than 5 %, exports what is not of the C ABI, or is laid out for small pages
 
-Both need an Arm toolchain: docs/kernels.md says which.";
+All need an Arm toolchain: docs/kernels.md says which.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,6 +37,9 @@ fn main() -> ExitCode {
         }
         ["kernels", ref options @ ..] if known(options, &["--check"]) => {
             kernels::run(options.contains(&"--check"))
+        }
+        ["size", ref options @ ..] if known(options, &["--check"]) => {
+            size::run(options.contains(&"--check"))
         }
         ["-h" | "--help" | "help"] => {
             println!("{HELP}");

@@ -81,6 +81,11 @@ pub(crate) fn same(a: &Path, b: &Path) -> Result<bool, String> {
     Ok(bytes(a)? == bytes(b)?)
 }
 
+/// Copies a program or library without its symbols.
+pub(crate) fn strip(tool: &str, from: &Path, to: &Path) -> Result<(), String> {
+    run(command(tool).arg("-o").arg(to).arg(from))
+}
+
 /// A folder for what tasks make, made if it is not there.
 pub(crate) fn folder(name: &str) -> Result<PathBuf, String> {
     let folder = root().join("target").join(name);

@@ -4,7 +4,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | at the start | `ready`, version, settings |
+//! | at the start | `ready`, version, settings, nanoseconds in which the model was opened |
 //! | `input NAME TEXT IDS` | `ok` |
 //! | `logits NAME` | `ok`, the logits |
 //! | `run NAME WARM CALLS MILLISECONDS` | `ok`, nanoseconds of each call |
@@ -59,6 +59,7 @@ pub struct Arguments {
 /// Opens the engine and serves requests until the input ends.
 pub fn serve<E: Engine>(open: impl FnOnce(&Arguments) -> Result<(E, String)>) {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let start = Instant::now();
     let opened = match &arguments[..] {
         [model, threads, streams] => parse(threads).and_then(|threads| {
             let arguments = Arguments {
@@ -78,7 +79,8 @@ pub fn serve<E: Engine>(open: impl FnOnce(&Arguments) -> Result<(E, String)>) {
             std::process::exit(1);
         }
     };
-    answer(&format!("ready\t\t{settings}"));
+    let open = start.elapsed().as_nanos();
+    answer(&format!("ready\t\t{settings}\t{open}"));
     let mut inputs = Vec::new();
     for line in io::stdin().lines() {
         let line = line.expect("the driver writes UTF-8");

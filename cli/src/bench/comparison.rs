@@ -241,6 +241,7 @@ mod tests {
             p50_high_ms: 1.01 * p50,
             samples: 30,
             tokenize_us: 1.0,
+            workspace_bytes: 1,
             multiplications: 1,
         };
         let earlier = EarlierRun {

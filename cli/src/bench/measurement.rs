@@ -135,6 +135,7 @@ impl<'a> Task<'a> {
             p50_high_ms: ms(high.max(p50)),
             samples: self.samples.len(),
             tokenize_us: rounded(median(&tokenize), 3),
+            workspace_bytes: self.classifier.workspace_bytes(self.tokens),
             multiplications: work * texts as u64,
         }
     }

@@ -104,6 +104,7 @@ pub(crate) struct Run {
     pub(crate) p50_high_ms: f64,
     pub(crate) samples: usize,
     pub(crate) tokenize_us: f64,
+    pub(crate) workspace_bytes: usize,
     pub(crate) multiplications: u64,
 }
 

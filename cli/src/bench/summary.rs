@@ -58,6 +58,14 @@ fn write_head(out: &mut impl Write, record: &Record) -> io::Result<()> {
         write!(out, "; from the start of a process {} ms", readable_ms(ms))?;
     }
     writeln!(out)?;
+    if let Some(run) = record.runs.iter().max_by_key(|run| run.tokens) {
+        writeln!(
+            out,
+            "buffers  {} for a text of {} tokens",
+            readable_size(run.workspace_bytes as u64),
+            run.tokens
+        )?;
+    }
     match (record.private_bytes, record.peak_rss_bytes) {
         (None, None) => Ok(()),
         (private, resident) => {

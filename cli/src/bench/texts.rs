@@ -61,7 +61,7 @@ pub(crate) struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// Looks for words that are one token.
     pub(crate) fn new(classifier: &'a Classifier) -> Result<Self, Failure> {
-        let special = classifier.tokenize("".into()).0.len();
+        let special = classifier.tokenize("".into())?.len();
         let words = WORDS.split_whitespace().map(str::to_owned);
         let numbered = (0..NUMBERED).map(|number| format!("word{number}"));
         let characters = CHARACTERS
@@ -71,20 +71,18 @@ impl<'a> Writer<'a> {
         let mut choice = Vec::new();
         // Whole words if there are enough for a text that repeats little.
         for candidates in [words.chain(numbered).collect(), characters.collect()] {
-            choice = single_tokens(classifier, special, candidates);
+            choice = single_tokens(classifier, special, candidates)?;
             if choice.len() >= 16 {
                 break;
             }
         }
         // A text of one word is still a text.
         if choice.is_empty() {
-            let unknown = |word: &&str| classifier.tokenize((*word).into()).0.len() == special + 1;
-            choice.extend(
-                ["a", "."]
-                    .iter()
-                    .find(|word| unknown(word))
-                    .map(|&word| word.into()),
-            );
+            for word in ["a", "."] {
+                if choice.is_empty() && classifier.tokenize(word.into())?.len() == special + 1 {
+                    choice.push(word.to_owned());
+                }
+            }
         }
         if choice.is_empty() {
             return Err(Failure::Failed(
@@ -111,7 +109,7 @@ impl<'a> Writer<'a> {
             })
             .collect();
         let text = words.join(" ");
-        match self.classifier.tokenize(text.as_str().into()).0.len() {
+        match self.classifier.tokenize(text.as_str().into())?.len() {
             found if found == tokens => Ok(text),
             found => Err(Failure::Failed(format!(
                 "no text of {tokens} tokens: the model's tokenizer makes {found} of {count} words"
@@ -140,19 +138,23 @@ impl<'a> Writer<'a> {
 
 /// Those of the words that are one token, each another one: several words with the same token
 /// are unknown to the vocabulary.
-fn single_tokens(classifier: &Classifier, special: usize, words: Vec<String>) -> Vec<String> {
+fn single_tokens(
+    classifier: &Classifier,
+    special: usize,
+    words: Vec<String>,
+) -> Result<Vec<String>, Failure> {
     let mut found: Vec<(String, u32)> = Vec::new();
     let mut count: HashMap<u32, usize> = HashMap::new();
     for word in words {
-        let (ids, _) = classifier.tokenize(word.as_str().into());
+        let tokens = classifier.tokenize(word.as_str().into())?;
         // The first token is special, the word's follows.
-        if ids.len() == special + 1 && ids.len() > 1 {
-            *count.entry(ids[1]).or_default() += 1;
-            found.push((word, ids[1]));
+        if tokens.len() == special + 1 && tokens.len() > 1 {
+            *count.entry(tokens[1].id).or_default() += 1;
+            found.push((word, tokens[1].id));
         }
     }
     found.retain(|(_, id)| count[id] == 1);
-    found.into_iter().map(|(word, _)| word).collect()
+    Ok(found.into_iter().map(|(word, _)| word).collect())
 }
 
 /// Texts or pairs, and where they come from.
@@ -280,7 +282,7 @@ mod tests {
         let texts = Writer::new(&classifier).unwrap().typical().unwrap();
         let mut lengths: Vec<_> = texts
             .iter()
-            .map(|text| classifier.tokenize(text.as_str().into()).0.len())
+            .map(|text| classifier.tokenize(text.as_str().into()).unwrap().len())
             .collect();
         lengths.sort_unstable();
         assert_eq!(lengths.len(), TYPICAL_TEXTS);

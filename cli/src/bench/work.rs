@@ -57,7 +57,7 @@ mod tests {
         let package = package.unwrap();
         let classifier = Classifier::from_bytes(package.bytes(), &Options::default()).unwrap();
         for text in ["", "a b c d e", "a b c d e f g h i j k l m n o p q r s t"] {
-            let tokens = classifier.tokenize(text.into()).0.len();
+            let tokens = classifier.tokenize(text.into()).unwrap().len();
             let profile = classifier.profile(&[text.into()]).unwrap();
             let counted: u64 = profile.iter().map(|step| step.multiplications).sum();
             let shape = classifier.model().shape();

@@ -351,6 +351,42 @@ unsafe impl<'a, T: Send + 'a> Parts for Chunks<'a, T> {
     }
 }
 
+/// A slice in runs of any lengths.
+pub(crate) struct Runs<'a, T> {
+    chunks: Chunks<'a, T>,
+    bounds: &'a [usize],
+}
+
+impl<'a, T> Runs<'a, T> {
+    /// A run begins at each of `bounds` but the last, where the last run ends.
+    ///
+    /// # Panics
+    /// If the bounds fall, or go beyond the values.
+    pub(crate) fn new(values: &'a mut [T], bounds: &'a [usize]) -> Self {
+        assert!(bounds.is_sorted() && bounds.last().is_none_or(|&end| end <= values.len()));
+        Self {
+            chunks: Chunks::new(values, 1),
+            bounds,
+        }
+    }
+}
+
+// SAFETY: a run is a range of chunks of one value, and since the bounds ascend (checked in
+// `new`), ranges of different numbers are disjoint.
+unsafe impl<'a, T: Send + 'a> Parts for Runs<'a, T> {
+    type Part = &'a mut [T];
+
+    unsafe fn part(&self, number: usize) -> &'a mut [T] {
+        let (start, end) = (self.bounds[number], self.bounds[number + 1]);
+        if start == end {
+            return &mut [];
+        }
+        // SAFETY: the range lies in the slice, as `new` checked, and by the caller's promise no
+        // other part holds this number, hence these values.
+        unsafe { std::slice::from_raw_parts_mut(self.chunks.matrix.first.add(start), end - start) }
+    }
+}
+
 /// A matrix in blocks of rows.
 pub(crate) struct RowBlocks<'a, T> {
     matrix: MatrixMut<'a, T>,

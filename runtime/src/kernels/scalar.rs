@@ -129,6 +129,8 @@ impl Simd for Scalar {
         zip(a, b, |a, b| a / b)
     }
 
+    // Where the CPU cannot, each lane is a call: once in the library, not at each of many places.
+    #[inline(never)]
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
         std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
     }
@@ -145,6 +147,7 @@ impl Simd for Scalar {
         a.map(f32::abs)
     }
 
+    #[inline(never)]
     fn round(self, a: Self::F32) -> Self::F32 {
         a.map(f32::round_ties_even)
     }
@@ -175,6 +178,7 @@ impl Simd for Scalar {
         [x; LANES]
     }
 
+    #[inline(never)]
     fn round_i32(self, a: Self::F32) -> Self::I32 {
         a.map(|a| a.round_ties_even() as i32)
     }

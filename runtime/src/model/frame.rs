@@ -3,8 +3,8 @@
 use super::{malformed, split_slice, within};
 use crate::error::{Error, ErrorCode};
 use crate::format::{
-    self, Activation, DATA_ALIGN, Header, MAGIC, Problem, SECTION_ALIGN, Section, SectionKind,
-    Shape, Tensor, align_up, limits,
+    self, Activation, DATA_ALIGN, Header, MAGIC, Problem, Section, SectionKind, Shape, Tensor,
+    align_up, limits,
 };
 
 /// Sections that a file of a newer minor version may have.
@@ -12,7 +12,7 @@ const MOST_SECTIONS: usize = 64;
 
 /// What messages call the section at this place of the table.
 fn section_name(index: usize) -> String {
-    match SectionKind::ALL.get(index) {
+    match SectionKind::at(index) {
         Some(kind) => kind.name().to_owned(),
         None => format!("of kind {}", index + 1),
     }
@@ -108,7 +108,7 @@ pub(super) fn check_sections(
 
     let mut end = (size_of::<Header>() + size_of_val(table)) as u64;
     for (index, section) in table.iter().enumerate() {
-        let kind = SectionKind::ALL.get(index).copied();
+        let kind = SectionKind::at(index);
         let name = section_name(index);
         let field = |field: &str| format!("section {name}, {field}");
         // Kinds count from 1, and are in order.
@@ -116,7 +116,7 @@ pub(super) fn check_sections(
         if section.kind != expected || section.reserved != 0 {
             return Err(malformed(field("kind"), expected, section.kind));
         }
-        let expected = align_up(end, SECTION_ALIGN);
+        let expected = align_up(end, SectionKind::align(index));
         if expected != Some(section.offset) {
             return Err(malformed(
                 field("offset"),

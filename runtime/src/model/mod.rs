@@ -350,11 +350,14 @@ impl Model {
 
     /// The labels, in the order of the logits.
     pub fn labels(&self) -> impl ExactSizeIterator<Item = &str> {
+        (0..self.shape.labels as usize).map(|index| self.label(index))
+    }
+
+    /// The label of one logit.
+    pub(crate) fn label(&self, index: usize) -> &str {
         let (offsets, text) = self.label_parts().expect("checked at open");
-        offsets.windows(2).map(move |ends| {
-            let text = &text[ends[0] as usize..ends[1] as usize];
-            std::str::from_utf8(text).expect("checked at open")
-        })
+        let text = &text[offsets[index] as usize..offsets[index + 1] as usize];
+        std::str::from_utf8(text).expect("checked at open")
     }
 
     /// Where the model came from, as JSON. The runtime does not read it.

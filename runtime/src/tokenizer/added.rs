@@ -1,5 +1,7 @@
 //! Added tokens: found in the text as a whole, before words are.
 
+use std::ops::Range;
+
 use super::unicode::{SPACE, WORD, class};
 use crate::format::{self, added_token};
 
@@ -46,12 +48,12 @@ impl FirstBytes {
     }
 }
 
-/// A part of a text.
-pub(super) enum Part<'t> {
+/// A part of a text, and its bytes.
+pub(super) enum Part {
     /// What lies between added tokens.
-    Text(&'t str),
+    Text(Range<usize>),
     /// The id of an added token.
-    Token(u32),
+    Token(u32, Range<usize>),
 }
 
 impl AddedTokens<'_> {
@@ -60,7 +62,7 @@ impl AddedTokens<'_> {
     }
 
     /// Calls `emit` with the parts of the text, in order. No part is an empty text.
-    pub(super) fn split<'t>(&self, text: &'t str, mut emit: impl FnMut(Part<'t>)) {
+    pub(super) fn split(&self, text: &str, mut emit: impl FnMut(Part)) {
         // Where the part after the last token begins, and where the search goes on. They
         // differ, since a token can take the whitespace after it, in which another begins.
         let (mut rest, mut from) = (0, 0);
@@ -95,16 +97,16 @@ impl AddedTokens<'_> {
                 stop = space_end;
             }
             if rest < start {
-                emit(Part::Text(&text[rest..start]));
+                emit(Part::Text(rest..start));
             }
             // Only tokens of whitespace can end before they start, if another took it.
             if start < stop {
-                emit(Part::Token(token.id));
+                emit(Part::Token(token.id, start..stop));
             }
             rest = stop;
         }
         if rest < text.len() {
-            emit(Part::Text(&text[rest..]));
+            emit(Part::Text(rest..text.len()));
         }
     }
 
@@ -186,8 +188,8 @@ mod tests {
         let mut parts = Vec::new();
         added.split(text, |part| {
             parts.push(match part {
-                Part::Text(text) => text.to_owned(),
-                Part::Token(id) => format!("<{id}>"),
+                Part::Text(range) => text[range].to_owned(),
+                Part::Token(id, range) => format!("<{id}>{}", &text[range]),
             });
         });
         parts
@@ -198,9 +200,9 @@ mod tests {
         let tokens = [("ab", 0), ("abcd", 0), ("bcde", 0), ("é", 0)];
         assert_eq!(
             parts(&tokens, "xabcdebcdeaé"),
-            ["x", "<1>", "e", "<2>", "a", "<3>"]
+            ["x", "<1>abcd", "e", "<2>bcde", "a", "<3>é"]
         );
-        assert_eq!(parts(&tokens, "ababc"), ["<0>", "<0>", "c"]);
+        assert_eq!(parts(&tokens, "ababc"), ["<0>ab", "<0>ab", "c"]);
         assert_eq!(parts(&tokens, ""), [""; 0]);
         assert_eq!(parts(&[], "ab"), ["ab"]);
     }
@@ -213,9 +215,12 @@ mod tests {
             ("[B]", STRIP_LEFT),
             ("[C]", STRIP_RIGHT),
         ];
-        assert_eq!(parts(&tokens, "x[A] [A]"), ["x[A] ", "<0>"]);
-        assert_eq!(parts(&tokens, "x \u{3000}[B] y"), ["x", "<1>", " y"]);
-        assert_eq!(parts(&tokens, "x [C] \n[B]"), ["x ", "<2>", "<1>"]);
+        assert_eq!(parts(&tokens, "x[A] [A]"), ["x[A] ", "<0>[A]"]);
+        assert_eq!(
+            parts(&tokens, "x \u{3000}[B] y"),
+            ["x", "<1> \u{3000}[B]", " y"]
+        );
+        assert_eq!(parts(&tokens, "x [C] \n[B]"), ["x ", "<2>[C] \n", "<1>[B]"]);
     }
 
     #[test]

@@ -4,40 +4,53 @@
 //! normalized ([`normalizer`]), cut at added tokens once more, and its words become pieces
 //! ([`wordpiece`]). All of it works on the bytes of the vocabulary section where they lie.
 //!
-//! A section may hold anything. [`VocabularyLayout::parse`] checks what costs little: lengths,
-//! ids, the order of offsets. Whatever is left to hash slots to claim is checked when a lookup
-//! meets it, and nonsense there finds no token.
+//! A section may hold anything. [`VocabularyLayout::parse`] checks lengths, added tokens and
+//! the ids in the head. What the trie ([`trie`]) says is checked when a search meets it, and
+//! nonsense there finds no token.
 
 mod added;
+mod alignment;
 mod normalizer;
 mod tables;
+mod trie;
+mod truncation;
 mod unicode;
 mod wordpiece;
 
 use std::ops::Range;
 
 use self::added::{AddedTokens, FirstBytes, Part, Record};
+use self::alignment::Aligned;
+pub(crate) use self::alignment::Alignment;
 use self::normalizer::Normalizer;
+use self::trie::Trie;
+pub(crate) use self::truncation::TooLong;
+pub use self::truncation::Truncation;
 use self::wordpiece::WordPiece;
 use crate::error::Error;
-use crate::format::{self, LONGEST_TOKEN, Vocabulary};
+use crate::format::{
+    self, LONGEST_TOKEN, NODES_PER_RANK, NODES_PER_START, Vocabulary, id_bytes, limits,
+};
 
 /// Where the parts of a checked vocabulary section lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VocabularyLayout {
     head: Vocabulary,
     /// Where each array of [`Parts`] begins, and the section's end.
-    starts: [usize; 7],
+    starts: [usize; PARTS + 1],
+    /// See [`WordPiece::continuation`].
+    continuation: Option<usize>,
     raw_first_bytes: FirstBytes,
     normalized_first_bytes: FirstBytes,
 }
 
-/// The arrays behind the head of a vocabulary section.
+/// How many arrays there are behind the head of a vocabulary section.
+const PARTS: usize = 9;
+
+/// The arrays themselves.
 struct Parts<'a> {
-    offsets: &'a [[u8; 4]],
-    slots: &'a [[u8; 4]],
+    trie: Trie<'a>,
     added: &'a [Record],
-    token_text: &'a [u8],
     prefix: &'a [u8],
     added_text: &'a [u8],
 }
@@ -56,19 +69,23 @@ impl VocabularyLayout {
         let head: Vocabulary = bytemuck::pod_read_unaligned(head);
         check_head(&head, vocabulary)?;
 
+        let nodes = u64::from(head.nodes);
         let lengths = [
-            4 * (u64::from(head.tokens) + 1),
-            4 << head.slot_bits,
+            8 * (2 * nodes - 1).div_ceil(64),
+            8 * nodes.div_ceil(64),
+            4 * nodes.div_ceil(NODES_PER_START as u64),
+            4 * nodes.div_ceil(NODES_PER_RANK as u64),
             (u64::from(head.added_raw) + u64::from(head.added_normalized))
                 * size_of::<format::AddedToken>() as u64,
-            u64::from(head.token_text),
+            nodes,
+            u64::from(head.tokens) * id_bytes(head.tokens) as u64,
             u64::from(head.prefix_text),
             u64::from(head.added_text),
         ];
         let mut end = size_of::<Vocabulary>() as u64;
-        let mut starts = [size_of::<Vocabulary>(); 7];
+        let mut starts = [size_of::<Vocabulary>(); PARTS + 1];
         for (start, length) in starts[1..].iter_mut().zip(lengths) {
-            // Six terms below 2^39 each.
+            // Nine terms below 2^39 each.
             end += length;
             *start = usize::try_from(end).unwrap_or(usize::MAX);
         }
@@ -81,10 +98,12 @@ impl VocabularyLayout {
         let mut layout = Self {
             head,
             starts,
+            continuation: None,
             raw_first_bytes: FirstBytes::default(),
             normalized_first_bytes: FirstBytes::default(),
         };
-        check_offsets(layout.parts(section).offsets, head.token_text)?;
+        let parts = layout.parts(section);
+        layout.continuation = parts.trie.find(parts.prefix);
         layout.check_added(section, vocabulary)?;
         Ok(layout)
     }
@@ -93,12 +112,19 @@ impl VocabularyLayout {
     fn parts<'a>(&self, section: &'a [u8]) -> Parts<'a> {
         let part = |at: usize| &section[self.starts[at]..self.starts[at + 1]];
         Parts {
-            offsets: part(0).as_chunks().0,
-            slots: part(1).as_chunks().0,
-            added: part(2).as_chunks().0,
-            token_text: part(3),
-            prefix: part(4),
-            added_text: part(5),
+            trie: Trie {
+                degrees: part(0).as_chunks().0,
+                ends: part(1).as_chunks().0,
+                starts: part(2).as_chunks().0,
+                ranks: part(3).as_chunks().0,
+                labels: part(5),
+                ids: part(6),
+                id_bytes: id_bytes(self.head.tokens),
+                tokens: self.head.tokens,
+            },
+            added: part(4).as_chunks().0,
+            prefix: part(7),
+            added_text: part(8),
         }
     }
 
@@ -150,15 +176,14 @@ impl VocabularyLayout {
 
 fn check_head(head: &Vocabulary, vocabulary: u32) -> Result<(), Error> {
     let checks = [
-        ("tokens", head.tokens <= vocabulary.min(0xFF_FFFF)),
-        ("slot_bits", matches!(head.slot_bits, 1..=26)),
+        ("tokens", head.tokens <= vocabulary),
+        ("nodes", matches!(head.nodes, 1..=limits::NODES)),
         ("prefix_text", head.prefix_text <= LONGEST_TOKEN),
-        ("longest_token", head.longest_token <= LONGEST_TOKEN),
         ("unknown", head.unknown < vocabulary),
         ("classification", head.classification < vocabulary),
         ("separator", head.separator < vocabulary),
         ("flags", head.flags & !format::normalizer::ALL == 0),
-        ("reserved", head.reserved == [0; 3]),
+        ("reserved", head.reserved == [0; 5]),
     ];
     match checks.iter().find(|check| !check.1) {
         Some((field, _)) => Err(malformed(format_args!("{field} is out of range"))),
@@ -166,20 +191,19 @@ fn check_head(head: &Vocabulary, vocabulary: u32) -> Result<(), Error> {
     }
 }
 
-/// Offsets must rise from 0 to the length of the text.
-fn check_offsets(offsets: &[[u8; 4]], length: u32) -> Result<(), Error> {
-    let offset = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes);
-    let rise = offsets
-        .iter()
-        .zip(&offsets[1..])
-        .fold(true, |rise, (a, b)| rise & (offset(a) <= offset(b)));
-    let whole =
-        offsets.first().map(offset) == Some(0) && offsets.last().map(offset) == Some(length);
-    if rise && whole {
-        Ok(())
-    } else {
-        Err(malformed("the tokens' offsets do not cover their text"))
-    }
+/// A token of a text or pair, and the part of the text that it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Token {
+    /// Its id: its row of the word embedding.
+    pub id: u32,
+    /// The text that it belongs to: 0, or 1 in the second text of a pair and after it.
+    pub token_type: u8,
+    /// The byte of that text, as given, where the part begins. Special tokens stand for
+    /// nothing: their part is empty, at 0.
+    pub start: usize,
+    /// The byte after the part. It begins and ends between characters.
+    pub end: usize,
 }
 
 /// Encodings one after another: a ragged batch.
@@ -187,6 +211,55 @@ fn check_offsets(offsets: &[[u8; 4]], length: u32) -> Result<(), Error> {
 pub(crate) struct Encoding {
     pub(crate) ids: Vec<u32>,
     pub(crate) token_types: Vec<u8>,
+    /// The bytes of its text that each token stands for, if they were asked for.
+    pub(crate) offsets: Vec<Range<usize>>,
+}
+
+impl Encoding {
+    pub(crate) fn clear(&mut self) {
+        self.ids.clear();
+        self.token_types.clear();
+        self.offsets.clear();
+    }
+
+    /// All tokens, if the offsets were asked for.
+    pub(crate) fn tokens(&self) -> Vec<Token> {
+        let types = self.token_types.iter().zip(&self.offsets);
+        let tokens = self.ids.iter().zip(types);
+        tokens
+            .map(|(&id, (&token_type, offsets))| Token {
+                id,
+                token_type,
+                start: offsets.start,
+                end: offsets.end,
+            })
+            .collect()
+    }
+
+    fn push_special(&mut self, id: u32, offsets: bool) {
+        self.ids.push(id);
+        if offsets {
+            self.offsets.push(0..0);
+        }
+    }
+
+    /// Removes tokens whose types are not there yet.
+    fn remove(&mut self, tokens: Range<usize>, offsets: bool) {
+        self.ids.drain(tokens.clone());
+        if offsets {
+            self.offsets.drain(tokens);
+        }
+    }
+}
+
+/// How to encode.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EncodeOptions {
+    /// Tokens that the model takes, special ones included.
+    pub(crate) max_tokens: usize,
+    pub(crate) truncation: Truncation,
+    /// Whether to find the part of its text that each token stands for.
+    pub(crate) offsets: bool,
 }
 
 /// What [`Tokenizer::encode`] did.
@@ -198,62 +271,111 @@ pub(crate) struct Encoded {
     pub(crate) untruncated_tokens: usize,
 }
 
+/// Bytes after which a text is normalized in another piece, so that the buffers stay small.
+const CHUNK: usize = 4096;
+
+/// Bytes of a buffer that are kept for the next text; a word may need more.
+const MOST_KEPT: usize = 16 * CHUNK;
+
 /// Buffers that keep their memory from one text to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     /// The normalized text.
-    text: String,
+    pub(crate) text: String,
+    /// Where it comes from.
+    pub(crate) alignment: Alignment,
     /// Marks that wait for their order.
-    marks: Vec<u64>,
-    /// The hash after each byte of a word.
-    hashes: Vec<u32>,
-    /// The ids of the second text.
-    second: Vec<u32>,
+    pub(crate) marks: Vec<u64>,
 }
 
-/// The ids of one text as they arise: those beyond a limit are counted, not kept.
-struct Ids<'v> {
+impl Scratch {
+    /// Gives back what a text without spaces needed.
+    pub(crate) fn shrink(&mut self) {
+        if self.text.capacity() > MOST_KEPT || self.marks.capacity() > MOST_KEPT {
+            *self = Self::default();
+        }
+    }
+}
+
+/// The ids of one text as they arise: those beyond a limit are counted, not kept. With `OFFSETS`
+/// also the bytes of each; without, none of that costs anything.
+struct Ids<'v, const OFFSETS: bool> {
     ids: &'v mut Vec<u32>,
+    /// The bytes of each token: one for each of `ids`, with `OFFSETS`.
+    offsets: &'v mut Vec<Range<usize>>,
     /// Where they begin in `ids`.
     start: usize,
     /// How many to keep.
     limit: usize,
     /// How many there are.
     count: usize,
+    /// The byte where the next token begins.
+    at: usize,
     /// The longest sequence that the model takes.
     max_tokens: usize,
     /// See [`Ids::length`].
     length: Option<usize>,
 }
 
-impl<'v> Ids<'v> {
-    fn new(ids: &'v mut Vec<u32>, limit: usize, max_tokens: usize) -> Self {
+/// Where [`Ids`] can go back to.
+struct Mark {
+    count: usize,
+    at: usize,
+}
+
+impl<'v, const OFFSETS: bool> Ids<'v, OFFSETS> {
+    /// Appends to an encoding.
+    fn new(encoding: &'v mut Encoding, limit: usize, options: &EncodeOptions) -> Self {
         Self {
-            start: ids.len(),
-            ids,
+            start: encoding.ids.len(),
+            ids: &mut encoding.ids,
+            offsets: &mut encoding.offsets,
             limit,
             count: 0,
-            max_tokens,
+            at: 0,
+            max_tokens: options.max_tokens,
             length: None,
         }
     }
 
+    /// The next token begins at this byte.
     #[inline]
-    fn push(&mut self, id: u32) {
-        if self.count < self.limit {
-            self.ids.push(id);
+    fn move_to(&mut self, at: usize) {
+        if OFFSETS {
+            self.at = at;
         }
-        self.count += 1;
     }
 
-    fn mark(&self) -> usize {
-        self.count
+    /// Appends the token of the next bytes.
+    #[inline]
+    fn push(&mut self, id: u32, bytes: usize) {
+        if self.count < self.limit {
+            self.ids.push(id);
+            if OFFSETS {
+                self.offsets.push(self.at..self.at + bytes);
+            }
+        }
+        self.count += 1;
+        if OFFSETS {
+            self.at += bytes;
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            count: self.count,
+            at: self.at,
+        }
     }
 
     /// Forgets what came after a mark.
-    fn rewind(&mut self, mark: usize) {
-        self.count = mark;
-        self.ids.truncate(self.start + mark.min(self.limit));
+    fn rewind(&mut self, mark: Mark) {
+        let kept = self.start + mark.count.min(self.limit);
+        self.ids.truncate(kept);
+        if OFFSETS {
+            self.offsets.truncate(kept);
+        }
+        (self.count, self.at) = (mark.count, mark.at);
     }
 
     #[inline]
@@ -297,12 +419,8 @@ impl<'a> Tokenizer<'a> {
             normalized: added(layout.normalized(), layout.normalized_first_bytes),
             normalizer: Normalizer::new(head.flags),
             wordpiece: WordPiece {
-                offsets: parts.offsets,
-                slots: parts.slots,
-                slot_bits: head.slot_bits,
-                text: parts.token_text,
-                prefix: parts.prefix,
-                longest_token: head.longest_token as usize,
+                trie: parts.trie,
+                continuation: layout.continuation,
                 max_word_chars: head.max_word_chars as usize,
                 unknown: head.unknown,
             },
@@ -313,103 +431,175 @@ impl<'a> Tokenizer<'a> {
 
     /// Appends the ids and token types of a text, or of a pair, to `encoding`: `[CLS] first
     /// [SEP]`, or `[CLS] first [SEP] second [SEP]`, where the second and its separator have
-    /// type 1.
+    /// type 1; and where each token comes from, if the options ask for it.
     ///
-    /// Texts are cut on the right, the longer of a pair first, so that there are at most
-    /// `max_tokens`; the special tokens, two or three, are there in any case.
+    /// Texts are cut on the right, as the options say, so that there are at most `max_tokens`;
+    /// the special tokens, two or three, are there in any case. A text that may not be cut so
+    /// leaves the encoding as it was.
     pub(crate) fn encode(
         &self,
         first: &str,
         second: Option<&str>,
-        max_tokens: usize,
+        options: &EncodeOptions,
         encoding: &mut Encoding,
         scratch: &mut Scratch,
-    ) -> Encoded {
+    ) -> Result<Encoded, TooLong> {
         let start = encoding.ids.len();
         let special = if second.is_some() { 3 } else { 2 };
-        let room = max_tokens.saturating_sub(special);
+        let room = options.max_tokens.saturating_sub(special);
 
-        encoding.ids.push(self.classification);
-        let mut ids = Ids::new(&mut encoding.ids, room, max_tokens);
-        self.tokenize(first, &mut ids, scratch);
-        let (first_count, first_length) = (ids.count, ids.length());
-        let mut untruncated_tokens = first_count + special;
-        let Some(second) = second else {
-            encoding.ids.push(self.separator);
-            encoding.token_types.resize(encoding.ids.len(), 0);
-            return Encoded {
-                tokens: encoding.ids.len() - start,
-                untruncated_tokens,
-            };
+        encoding.push_special(self.classification, options.offsets);
+        let (first_count, first_length) = self.append(first, room, options, encoding, scratch);
+        let first_end = encoding.ids.len();
+        let second = second.map(|second| {
+            encoding.push_special(self.separator, options.offsets);
+            self.append(second, room, options, encoding, scratch)
+        });
+
+        let untruncated_tokens = special + first_count + second.map_or(0, |(count, _)| count);
+        let second_length = second.map(|(_, length)| length);
+        let Some((first_kept, second_kept)) =
+            options.truncation.keep(first_length, second_length, room)
+        else {
+            encoding.remove(start..encoding.ids.len(), options.offsets);
+            return Err(TooLong {
+                first: first_count,
+                second: second.map(|(count, _)| count),
+                tokens: untruncated_tokens,
+                max_tokens: options.max_tokens,
+                truncation: options.truncation,
+            });
         };
-
-        let mut second_ids = std::mem::take(&mut scratch.second);
-        second_ids.clear();
-        let mut ids = Ids::new(&mut second_ids, room, max_tokens);
-        self.tokenize(second, &mut ids, scratch);
-        untruncated_tokens += ids.count;
-        let (first_kept, second_kept) = longest_first(first_length, ids.length(), room);
-        second_ids.truncate(second_kept);
-
-        encoding.ids.truncate(start + 1 + first_kept);
-        encoding.ids.push(self.separator);
-        encoding.token_types.resize(encoding.ids.len(), 0);
-        encoding.ids.extend_from_slice(&second_ids);
-        encoding.ids.push(self.separator);
-        encoding.token_types.resize(encoding.ids.len(), 1);
-        scratch.second = second_ids;
-        Encoded {
+        // The second text first: then the place of the first is still known.
+        if second.is_some() {
+            let end = encoding.ids.len();
+            let kept = end.min(first_end + 1 + second_kept);
+            encoding.remove(kept..end, options.offsets);
+        }
+        let kept = first_end.min(start + 1 + first_kept);
+        encoding.remove(kept..first_end, options.offsets);
+        if second.is_some() {
+            encoding.token_types.resize(kept + 1, 0);
+        }
+        encoding.push_special(self.separator, options.offsets);
+        let last_type = u8::from(second.is_some());
+        encoding.token_types.resize(encoding.ids.len(), last_type);
+        Ok(Encoded {
             tokens: encoding.ids.len() - start,
             untruncated_tokens,
+        })
+    }
+
+    /// Appends the first `limit` tokens of a text; how many there are, and [`Ids::length`].
+    fn append(
+        &self,
+        text: &str,
+        limit: usize,
+        options: &EncodeOptions,
+        encoding: &mut Encoding,
+        scratch: &mut Scratch,
+    ) -> (usize, usize) {
+        if options.offsets {
+            let mut ids = Ids::<true>::new(encoding, limit, options);
+            self.tokenize(text, &mut ids, scratch);
+            (ids.count, ids.length())
+        } else {
+            let mut ids = Ids::<false>::new(encoding, limit, options);
+            self.tokenize(text, &mut ids, scratch);
+            (ids.count, ids.length())
         }
     }
 
-    fn tokenize(&self, text: &str, ids: &mut Ids, scratch: &mut Scratch) {
+    fn tokenize<const OFFSETS: bool>(
+        &self,
+        text: &str,
+        ids: &mut Ids<OFFSETS>,
+        scratch: &mut Scratch,
+    ) {
         self.raw.split(text, |part| match part {
-            Part::Token(id) => ids.push(id),
-            Part::Text(text) => self.tokenize_part(text, ids, scratch),
+            Part::Token(id, range) => {
+                ids.move_to(range.start);
+                ids.push(id, range.len());
+            }
+            Part::Text(range) => self.tokenize_part(text, range, ids, scratch),
         });
     }
 
-    fn tokenize_part(&self, text: &str, ids: &mut Ids, scratch: &mut Scratch) {
+    /// Appends the ids of a part of a text in which no raw added token is.
+    fn tokenize_part<const OFFSETS: bool>(
+        &self,
+        text: &str,
+        part: Range<usize>,
+        ids: &mut Ids<OFFSETS>,
+        scratch: &mut Scratch,
+    ) {
+        let mut rest = part;
+        while !rest.is_empty() {
+            let end = rest.start + self.chunk(&text.as_bytes()[rest.clone()]);
+            self.tokenize_chunk(text, rest.start..end, ids, scratch);
+            rest.start = end;
+        }
+    }
+
+    /// How much of a text is normalized at once: as far as a space, which nothing but an added
+    /// token goes across.
+    fn chunk(&self, text: &[u8]) -> usize {
+        let rest = text.get(CHUNK..).filter(|_| self.normalized.is_empty());
+        let space = rest.and_then(|rest| rest.iter().position(|&byte| byte == b' '));
+        space.map_or(text.len(), |space| CHUNK + space + 1)
+    }
+
+    fn tokenize_chunk<const OFFSETS: bool>(
+        &self,
+        text: &str,
+        part: Range<usize>,
+        ids: &mut Ids<OFFSETS>,
+        scratch: &mut Scratch,
+    ) {
         let Scratch {
             text: normalized,
+            alignment,
             marks,
-            hashes,
-            ..
         } = scratch;
-        self.normalizer.normalize(text, normalized, marks);
-        if self.normalized.is_empty() {
-            self.wordpiece.words(normalized, ids, hashes);
-            return;
+        let original = &text[part.clone()];
+        let before = ids.ids.len();
+        if OFFSETS {
+            let mut aligned = Aligned {
+                text: normalized,
+                alignment,
+            };
+            self.normalizer.normalize(original, &mut aligned, marks);
+        } else {
+            self.normalizer.normalize(original, normalized, marks);
         }
-        self.normalized.split(normalized, |part| match part {
-            Part::Token(id) => ids.push(id),
-            Part::Text(text) => self.wordpiece.words(text, ids, hashes),
-        });
+        if self.normalized.is_empty() {
+            self.wordpiece.words(normalized, 0, ids);
+        } else {
+            self.normalized.split(normalized, |part| match part {
+                Part::Token(id, range) => {
+                    ids.move_to(range.start);
+                    ids.push(id, range.len());
+                }
+                Part::Text(range) => {
+                    let start = range.start;
+                    self.wordpiece.words(&normalized[range], start, ids);
+                }
+            });
+        }
+        if OFFSETS {
+            // From the normalized part to the text.
+            for offsets in &mut ids.offsets[before..] {
+                let range = alignment.original(offsets, original);
+                *offsets = part.start + range.start..part.start + range.end;
+            }
+        }
     }
 }
 
-/// How many tokens of each of two texts stay, of `room` in all: the longer text gives way
-/// until both are equal, then both do. An odd place is the longer's, or else the second's.
-fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
-    if first + second <= room {
-        return (first, second);
-    }
-    let shorter = first.min(second);
-    let (shorter, longer) = if shorter <= room / 2 {
-        (shorter, room - shorter)
-    } else {
-        (room / 2, room - room / 2)
-    };
-    if first > second {
-        (longer, shorter)
-    } else {
-        (shorter, longer)
-    }
-}
-
-/// The ids and token types of a text, for tests of other crates.
+/// The tokens of a text or pair, for tests of other crates.
+///
+/// # Panics
+/// If they are others without the offsets.
 #[doc(hidden)]
 pub fn tokenize_section(
     section: &[u8],
@@ -417,61 +607,62 @@ pub fn tokenize_section(
     first: &str,
     second: Option<&str>,
     max_tokens: usize,
-) -> Result<(Vec<u32>, Vec<u8>), Error> {
+    truncation: Truncation,
+) -> Result<Vec<Token>, Error> {
     let layout = VocabularyLayout::parse(section, vocabulary)?;
-    let mut encoding = Encoding::default();
-    Tokenizer::new(&layout, section).encode(
-        first,
-        second,
-        max_tokens,
-        &mut encoding,
-        &mut Scratch::default(),
+    let tokenizer = Tokenizer::new(&layout, section);
+    let mut scratch = Scratch::default();
+    let mut encode = |offsets| {
+        let mut encoding = Encoding::default();
+        let options = EncodeOptions {
+            max_tokens,
+            truncation,
+            offsets,
+        };
+        let encoded = tokenizer.encode(first, second, &options, &mut encoding, &mut scratch);
+        (encoded, encoding)
+    };
+    let (plain, without) = encode(false);
+    let (encoded, encoding) = encode(true);
+    assert_eq!(plain, encoded);
+    assert_eq!(
+        (&without.ids, &without.token_types),
+        (&encoding.ids, &encoding.token_types)
     );
-    Ok((encoding.ids, encoding.token_types))
+    assert!(without.offsets.is_empty() && encoding.offsets.len() == encoding.ids.len());
+    encoded.map_err(|too_long| too_long.into_error(0))?;
+    Ok(encoding.tokens())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{
-        EMPTY_SLOT, TOKEN_HASH_BASIS, home_slot, normalizer, token_hash, token_slot,
-    };
+    use crate::format::normalizer;
+    use crate::tokenizer::trie::tests::Arrays;
 
     const TOKENS: [&str; 5] = ["[UNK]", "[CLS]", "[SEP]", "a", "##b"];
 
     fn section() -> Vec<u8> {
-        let text = TOKENS.concat();
+        let trie = Arrays::new(&TOKENS);
         let head = Vocabulary {
             tokens: 5,
-            token_text: text.len() as u32,
-            slot_bits: 4,
+            nodes: trie.labels.len() as u32,
             added_raw: 0,
             added_normalized: 0,
             prefix_text: 2,
             added_text: 0,
-            longest_token: 5,
             max_word_chars: 4,
             unknown: 0,
             classification: 1,
             separator: 2,
             flags: normalizer::ALL,
-            reserved: [0; 3],
+            reserved: [0; 5],
         };
-        let mut slots = [EMPTY_SLOT; 16];
-        let mut offsets = vec![0];
-        for (id, token) in (0..).zip(TOKENS) {
-            offsets.push(offsets[id as usize] + token.len() as u32);
-            let hash = token.bytes().fold(TOKEN_HASH_BASIS, token_hash);
-            let mut at = home_slot(hash, 4) as usize;
-            while slots[at] != EMPTY_SLOT {
-                at = (at + 1) % 16;
-            }
-            slots[at] = token_slot(hash, id);
-        }
-        let numbers = offsets.iter().chain(&slots).flat_map(|n| n.to_le_bytes());
         let mut section = bytemuck::bytes_of(&head).to_vec();
-        section.extend(numbers);
-        section.extend(text.bytes().chain(*b"##"));
+        section.extend(trie.degrees.iter().chain(&trie.ends).flatten());
+        section.extend(trie.starts.iter().chain(&trie.ranks).flatten());
+        section.extend(trie.labels.iter().chain(&trie.ids));
+        section.extend(b"##");
         section
     }
 
@@ -482,7 +673,13 @@ mod tests {
         let tokenizer = Tokenizer::new(&layout, &section);
         let (mut encoding, mut scratch) = Default::default();
         let mut encode = |first: &str, second, max_tokens| {
-            let encoded = tokenizer.encode(first, second, max_tokens, &mut encoding, &mut scratch);
+            let options = EncodeOptions {
+                max_tokens,
+                truncation: Truncation::LongestFirst,
+                offsets: true,
+            };
+            let encoded = tokenizer.encode(first, second, &options, &mut encoding, &mut scratch);
+            let encoded = encoded.unwrap();
             (encoded.tokens, encoded.untruncated_tokens)
         };
         assert_eq!(encode("Abb, a", None, 16), (7, 7));
@@ -504,16 +701,6 @@ mod tests {
             encoding.token_types,
             [&[0; 7][..], &[0; 4], &[0, 0, 0, 0, 1, 1, 1], &[0, 0, 1]].concat()
         );
-    }
-
-    #[test]
-    fn the_longer_text_gives_way_first() {
-        assert_eq!(longest_first(3, 4, 7), (3, 4));
-        assert_eq!(longest_first(3, 9, 10), (3, 7));
-        assert_eq!(longest_first(9, 3, 10), (7, 3));
-        assert_eq!(longest_first(9, 8, 7), (4, 3));
-        assert_eq!(longest_first(8, 8, 7), (3, 4));
-        assert_eq!(longest_first(1, 1, 0), (0, 0));
     }
 
     #[test]

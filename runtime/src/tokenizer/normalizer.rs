@@ -1,5 +1,6 @@
 //! BERT's normalizer: clean, space ideographs, strip accents, lowercase.
 
+use super::alignment::Output;
 use super::unicode::{self, IDEOGRAPH, MARK, NORMALIZES, REMOVED, SPACE, UPPERCASE, class};
 use crate::format::normalizer::{CLEAN_TEXT, LOWERCASE, SPACE_IDEOGRAPHS, STRIP_ACCENTS};
 
@@ -16,8 +17,12 @@ pub(super) struct Normalizer {
 }
 
 /// Characters of nonzero combining class, each behind its class and its number, so that their
-/// order as integers is the canonical order. Those that will be stripped never come here.
+/// order as integers is the canonical order. Those that will be stripped come here only if the
+/// output is aligned.
 type Marks = Vec<u64>;
+
+/// Set in a mark that begins the decomposition of its character.
+const FIRST: u64 = 1 << 21;
 
 impl Normalizer {
     pub(super) fn new(flags: u32) -> Self {
@@ -42,7 +47,7 @@ impl Normalizer {
     }
 
     /// Puts the normalized text into `out`, in place of what it held.
-    pub(super) fn normalize(&self, text: &str, out: &mut String, marks: &mut Marks) {
+    pub(super) fn normalize<O: Output>(&self, text: &str, out: &mut O, marks: &mut Marks) {
         out.clear();
         marks.clear();
         let bytes = text.as_bytes();
@@ -51,16 +56,16 @@ impl Normalizer {
             let run = self.ascii_run(&bytes[at..]);
             if run > 0 {
                 self.flush(marks, out);
-                let from = out.len();
-                out.push_str(&text[at..at + run]);
+                let run = out.push_ascii(&text[at..at + run], at);
                 if self.lowercase {
-                    out[from..].make_ascii_lowercase();
+                    run.make_ascii_lowercase();
                 }
-                at += run;
+                at += run.len();
             }
             let Some(c) = text[at..].chars().next() else {
                 break;
             };
+            out.source(at);
             at += c.len_utf8();
             let class = class(c);
             if class & self.changing == 0 && marks.is_empty() {
@@ -82,7 +87,7 @@ impl Normalizer {
         end.unwrap_or(bytes.len())
     }
 
-    fn push(&self, c: char, class: u8, out: &mut String, marks: &mut Marks) {
+    fn push<O: Output>(&self, c: char, class: u8, out: &mut O, marks: &mut Marks) {
         if self.clean_text {
             if class & REMOVED != 0 {
                 return;
@@ -104,38 +109,42 @@ impl Normalizer {
         }
     }
 
-    fn push_stripped(&self, c: char, class: u8, out: &mut String, marks: &mut Marks) {
+    fn push_stripped<O: Output>(&self, c: char, class: u8, out: &mut O, marks: &mut Marks) {
         if !self.strip_accents {
             self.push_lowercase(c, class, out);
         } else if class & NORMALIZES == 0 {
             self.push_starter(c, class, out, marks);
         } else {
+            let mut first = FIRST;
             unicode::decompose(c, |c| {
                 let class = unicode::class(c);
                 match unicode::combining_class(c) {
                     0 => self.push_starter(c, class, out, marks),
-                    _ if class & MARK != 0 => {}
+                    _ if class & MARK != 0 && !O::ALIGNED => {}
                     order => {
-                        // 35 bits for the number, more than a text has characters.
+                        // 34 bits for the number, more than a text has characters.
                         let number = marks.len() as u64;
-                        marks.push(u64::from(order) << 56 | number << 21 | u64::from(c as u32));
+                        let order = u64::from(order) << 56 | number << 22;
+                        marks.push(order | first | u64::from(c as u32));
+                        out.mark_waits(first != 0);
                     }
                 }
+                first = 0;
             });
         }
     }
 
     /// A starter ends the marks before it, whether or not it stays itself.
-    fn push_starter(&self, c: char, class: u8, out: &mut String, marks: &mut Marks) {
+    fn push_starter<O: Output>(&self, c: char, class: u8, out: &mut O, marks: &mut Marks) {
         self.flush(marks, out);
         if class & MARK == 0 {
             self.push_lowercase(c, class, out);
         }
     }
 
-    fn push_lowercase(&self, c: char, class: u8, out: &mut String) {
+    fn push_lowercase(&self, c: char, class: u8, out: &mut impl Output) {
         if self.lowercase && class & UPPERCASE != 0 {
-            unicode::push_lowercase(c, out);
+            unicode::lowercase(c, |c| out.push(c));
         } else {
             out.push(c);
         }
@@ -143,20 +152,26 @@ impl Normalizer {
 
     /// Appends the marks that wait, in canonical order.
     #[inline]
-    fn flush(&self, marks: &mut Marks, out: &mut String) {
+    fn flush(&self, marks: &mut Marks, out: &mut impl Output) {
         if !marks.is_empty() {
             self.flush_marks(marks, out);
         }
     }
 
     #[cold]
-    fn flush_marks(&self, marks: &mut Marks, out: &mut String) {
+    fn flush_marks(&self, marks: &mut Marks, out: &mut impl Output) {
         marks.sort_unstable();
         for mark in marks.drain(..) {
-            if let Some(c) = char::from_u32((mark & 0x1F_FFFF) as u32) {
-                self.push_lowercase(c, class(c), out);
+            out.next_mark(mark & FIRST != 0);
+            let Some(c) = char::from_u32((mark & (FIRST - 1)) as u32) else {
+                continue;
+            };
+            let class = class(c);
+            if class & MARK == 0 {
+                self.push_lowercase(c, class, out);
             }
         }
+        out.end_marks();
     }
 }
 

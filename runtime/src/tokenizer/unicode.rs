@@ -95,10 +95,11 @@ pub(super) fn decompose(c: char, mut emit: impl FnMut(char)) {
     }
 }
 
-/// Appends the lowercase form, without regard to what is beside the character.
-pub(super) fn push_lowercase(c: char, text: &mut String) {
+/// Calls `emit` with each character of the lowercase form, without regard to what is beside
+/// the character.
+pub(super) fn lowercase(c: char, mut emit: impl FnMut(char)) {
     if c == '\u{130}' {
-        text.push_str("i\u{307}");
+        "i\u{307}".chars().for_each(emit);
         return;
     }
     let code = c as u32;
@@ -111,7 +112,7 @@ pub(super) fn push_lowercase(c: char, text: &mut String) {
         }
         _ => c,
     };
-    text.push(lower);
+    emit(lower);
 }
 
 #[cfg(test)]
@@ -152,10 +153,21 @@ mod tests {
     }
 
     #[test]
+    fn decompositions_are_in_canonical_order() {
+        for c in '\0'..=char::MAX {
+            let orders: Vec<_> = decomposition(c).chars().map(combining_class).collect();
+            let ordered = orders
+                .windows(2)
+                .all(|pair| pair[1] == 0 || pair[0] <= pair[1]);
+            assert!(ordered, "U+{:04X}", c as u32);
+        }
+    }
+
+    #[test]
     fn lowercase_is_that_of_the_standard_library() {
         for c in '\0'..=char::MAX {
             let mut lower = String::new();
-            push_lowercase(c, &mut lower);
+            lowercase(c, |c| lower.push(c));
             assert!(lower.chars().eq(c.to_lowercase()), "U+{:04X}", c as u32);
             assert_eq!(class(c) & UPPERCASE != 0, !c.to_lowercase().eq([c]));
         }

@@ -9,8 +9,10 @@ mod seeds;
 use std::iter;
 
 use bytemuck::{bytes_of, pod_read_unaligned};
-use filbert::format::{Header, SECTION_ALIGN, Section, SectionKind};
-use filbert::{Classifier, Input, Model, ObservedColumns, Options, tokenize_section};
+use filbert::format::{Header, Section, SectionKind};
+use filbert::{
+    Classifier, Input, Model, ObservedColumns, Options, Truncation, tokenize_section,
+};
 
 use crate::model_file::{TABLE_END, edit, sign_head};
 pub use seeds::{Seed, model_seeds, vocabulary_seeds};
@@ -77,9 +79,16 @@ impl Vocabulary<'_> {
     /// # Panics
     /// If they are not what any section must give.
     fn tokenize(&self, first: &str, second: Option<&str>, max_tokens: usize) -> Option<Vec<u32>> {
-        let tokens = tokenize_section(self.section, self.rows, first, second, max_tokens);
-        let (ids, types) = tokens.ok()?;
+        let longest = Truncation::LongestFirst;
+        let tokens = tokenize_section(self.section, self.rows, first, second, max_tokens, longest);
+        let tokens = tokens.ok()?;
+        let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+        let types: Vec<u8> = tokens.iter().map(|token| token.token_type).collect();
         assert!(ids.iter().all(|&id| id < self.rows), "{ids:?}");
+        for token in &tokens {
+            let text = [first, second.unwrap_or("")][usize::from(token.token_type)];
+            assert!(text.get(token.start..token.end).is_some(), "{token:?}");
+        }
         let special = if second.is_some() { 3 } else { 2 };
         assert!(ids.len() >= special, "{ids:?}");
         assert!(ids.len() <= max_tokens.max(special), "{ids:?}");
@@ -132,12 +141,13 @@ fn model_file(input: &[u8]) -> Option<Vec<u8>> {
     let right = *input.last()?;
     let mut bytes = input[..TABLE_END].to_vec();
     let mut table = table(input);
-    for ((place, kind), record) in places.into_iter().zip(SectionKind::ALL).zip(&mut table) {
+    for (index, (place, record)) in places.into_iter().zip(&mut table).enumerate() {
         let section = &input[place];
-        bytes.resize(bytes.len().next_multiple_of(SECTION_ALIGN as usize), 0);
+        let align = SectionKind::align(index) as usize;
+        bytes.resize(bytes.len().next_multiple_of(align), 0);
         if right & FRAME != 0 {
             *record = Section {
-                kind: kind as u32,
+                kind: SectionKind::ALL[index] as u32,
                 checksum: record.checksum,
                 offset: bytes.len() as u64,
                 length: section.len() as u64,

@@ -23,7 +23,8 @@ impl Engine for Filbert {
     }
 
     fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.0.tokenize(text.into()).0)
+        let tokens = self.0.tokenize(text.into())?;
+        Ok(tokens.iter().map(|token| token.id).collect())
     }
 }
 

@@ -4,14 +4,14 @@
 //! `tokenizer_config.json` that default to those of transformers' `BertTokenizer`. Whatever
 //! the runtime would tokenize otherwise than Hugging Face is refused here, by name.
 
+mod section;
+mod trie;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use filbert::format::{
-    self, EMPTY_SLOT, LONGEST_TOKEN, MAX_PROBES, TOKEN_HASH_BASIS, added_token, home_slot,
-    normalizer, token_hash, token_slot,
-};
+use filbert::format::normalizer;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
@@ -635,124 +635,6 @@ impl Settings {
             ),
         ))
     }
-
-    fn section(&self, vocabulary_size: usize) -> Result<Vec<u8>, Error> {
-        let too_large = || self.error("the vocabulary is too large for the format");
-        let size = |n: usize| u32::try_from(n).map_err(|_| too_large());
-        if self.tokens.len() > 0xFF_FFFF || vocabulary_size > format::limits::VOCABULARY as usize {
-            return Err(too_large());
-        }
-        let hashes: Vec<u32> = self.tokens.iter().map(|token| hash(token)).collect();
-        let slots = slots(&hashes).ok_or_else(too_large)?;
-        let mut token_text = String::new();
-        let mut offsets = vec![0];
-        for token in &self.tokens {
-            token_text.push_str(token);
-            offsets.push(size(token_text.len())?);
-        }
-        let (records, added_text, added_raw) = self.added_records()?;
-        if self.prefix.len() > LONGEST_TOKEN as usize {
-            return Err(self.error("model.continuing_subword_prefix is too long"));
-        }
-
-        let head = format::Vocabulary {
-            tokens: size(self.tokens.len())?,
-            token_text: size(token_text.len())?,
-            slot_bits: slots.len().ilog2(),
-            added_raw: size(added_raw)?,
-            added_normalized: size(records.len() - added_raw)?,
-            prefix_text: size(self.prefix.len())?,
-            added_text: size(added_text.len())?,
-            longest_token: self.longest_token()?,
-            max_word_chars: u32::try_from(self.max_word_chars).unwrap_or(u32::MAX),
-            unknown: self.unknown,
-            classification: self.classification,
-            separator: self.separator,
-            flags: self.normalization.flags(),
-            reserved: [0; 3],
-        };
-        let mut section = bytemuck::bytes_of(&head).to_vec();
-        section.extend(offsets.iter().flat_map(|offset| offset.to_le_bytes()));
-        section.extend(slots.iter().flat_map(|slot| slot.to_le_bytes()));
-        section.extend_from_slice(bytemuck::cast_slice(&records));
-        section.extend_from_slice(token_text.as_bytes());
-        section.extend_from_slice(self.prefix.as_bytes());
-        section.extend_from_slice(added_text.as_bytes());
-        Ok(section)
-    }
-
-    /// The longest token that can be a piece of a word short enough to be looked at.
-    fn longest_token(&self) -> Result<u32, Error> {
-        let most_chars = self
-            .max_word_chars
-            .saturating_add(self.prefix.chars().count());
-        let longest = self
-            .tokens
-            .iter()
-            .filter(|token| token.chars().count() <= most_chars)
-            .max_by_key(|token| token.len());
-        match longest {
-            Some(token) if token.len() > LONGEST_TOKEN as usize => Err(self.error(format!(
-                "token {token:?} has {} bytes; supported are at most {LONGEST_TOKEN}",
-                token.len()
-            ))),
-            longest => Ok(longest.map_or(0, |token| token.len() as u32)),
-        }
-    }
-
-    /// The records of the added tokens, their text, and how many of them are raw.
-    fn added_records(&self) -> Result<(Vec<format::AddedToken>, String, usize), Error> {
-        let mut patterns = Vec::new();
-        for (&id, token) in &self.added {
-            let pattern = if token.normalized {
-                self.normalization.normalize(&token.content)?
-            } else {
-                token.content.clone()
-            };
-            let content = &token.content;
-            if pattern.is_empty() {
-                return Err(self.error(format!(
-                    "added token {content:?} is empty once normalized, and so would be found \
-                     everywhere; remove it, or set its `normalized` to false"
-                )));
-            }
-            if pattern.len() > LONGEST_TOKEN as usize {
-                return Err(self.error(format!(
-                    "added token {content:?} has {} bytes; supported are at most {LONGEST_TOKEN}",
-                    pattern.len()
-                )));
-            }
-            patterns.push((token.normalized, pattern, id, token));
-        }
-        patterns.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        if let Some(pair) = patterns
-            .windows(2)
-            .find(|pair| (pair[0].0, &pair[0].1) == (pair[1].0, &pair[1].1))
-        {
-            return Err(self.error(format!(
-                "added tokens {:?} and {:?} are the same once normalized; remove one",
-                pair[0].3.content, pair[1].3.content
-            )));
-        }
-        let mut text = String::new();
-        let mut records = Vec::new();
-        for (_, pattern, id, token) in &patterns {
-            let flags = [
-                (added_token::SINGLE_WORD, token.single_word),
-                (added_token::STRIP_LEFT, token.lstrip),
-                (added_token::STRIP_RIGHT, token.rstrip),
-            ];
-            records.push(format::AddedToken {
-                id: *id,
-                offset: text.len() as u32,
-                length: pattern.len() as u32,
-                flags: flags.iter().filter(|flag| flag.1).map(|flag| flag.0).sum(),
-            });
-            text.push_str(pattern);
-        }
-        let raw = patterns.iter().filter(|pattern| !pattern.0).count();
-        Ok((records, text, raw))
-    }
 }
 
 /// The ids of `[CLS]` and `[SEP]`, if the post-processor puts them where BERT does.
@@ -837,29 +719,6 @@ fn id_of(tokens: &[String], token: &str, field: &str, path: &Path) -> Result<u32
         .ok_or_else(|| Error::in_file(path, format!("{field}: {token:?} is not in the vocabulary")))
 }
 
-fn hash(token: &str) -> u32 {
-    token.bytes().fold(TOKEN_HASH_BASIS, token_hash)
-}
-
-/// The smallest table, at least half as large again as there are tokens, in which no token
-/// lies too far from home.
-fn slots(hashes: &[u32]) -> Option<Vec<u32>> {
-    let fewest = (hashes.len() + hashes.len() / 2).max(2);
-    let first = fewest.next_power_of_two().ilog2();
-    (first..=26).find_map(|bits| {
-        let mut slots = vec![EMPTY_SLOT; 1 << bits];
-        let mask = slots.len() - 1;
-        for (id, &hash) in (0..).zip(hashes) {
-            let home = home_slot(hash, bits) as usize;
-            let free = (0..MAX_PROBES as usize)
-                .map(|step| (home + step) & mask)
-                .find(|&at| slots[at] == EMPTY_SLOT)?;
-            slots[free] = token_slot(hash, id);
-        }
-        Some(slots)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -913,9 +772,12 @@ mod tests {
     }
 
     fn ids(source: &VocabularySource, text: &str) -> Vec<u32> {
-        filbert::tokenize_section(&source.section(), 5, text, None, 512)
+        let truncation = filbert::Truncation::default();
+        filbert::tokenize_section(&source.section(), 5, text, None, 512, truncation)
             .unwrap()
-            .0
+            .iter()
+            .map(|token| token.id)
+            .collect()
     }
 
     #[track_caller]
