@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod forward;
+pub mod fuzz;
 pub mod golden;
 pub mod kernel_sets;
 pub mod model_file;

@@ -14,11 +14,12 @@ use filbert::format::{
     Columns, DataType, Header, Labels, NO_TEXT, PANEL, Section, SectionKind, SelfTest,
     SelfTestCase, Shape, Tensor, TensorKind, Vocabulary, limits,
 };
-use filbert::{Classifier, ErrorCode, Input, Model, ObservedColumns, Options, Truncation};
+use filbert::{Classifier, ErrorCode, Input, Model, Options, Truncation};
 use filbert_convert::Checkpoint;
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
 use filbert_convert::synthetic::SyntheticCheckpoint;
+use filbert_tests::fuzz::check_inputs_of_products;
 use filbert_tests::kernel_sets;
 use filbert_tests::model_file::{ModelFile, TABLE_END, edit, edit_head, sign_head};
 use filbert_tests::random::Random;
@@ -160,25 +161,6 @@ fn try_file(bytes: &[u8], threads: usize) -> Result<Vec<u32>, filbert::Error> {
     let _ = classifier.self_test();
     check_inputs_of_products(&classifier, &inputs);
     Ok(all)
-}
-
-/// Checks that no infinity or NaN reached a product: quantization would make numbers of them,
-/// not the same on every CPU.
-fn check_inputs_of_products(classifier: &Classifier, inputs: &[Input<'_>]) {
-    let observed = classifier.observe(inputs).unwrap();
-    let check = |what: &str, columns: &ObservedColumns| {
-        assert!(columns.rows > 0, "{what}");
-        let at = columns.sum.iter().position(|sum| !sum.is_finite());
-        assert_eq!(at, None, "{what}: a column with a value that is not finite");
-    };
-    for (number, layer) in observed.layers.iter().enumerate() {
-        let check = |what, columns| check(&format!("{what} of layer {number}"), columns);
-        check("query, key and value", &layer.query_key_value);
-        check("attention output", &layer.attention_output);
-        check("feed forward in", &layer.feed_forward_in);
-        check("feed forward out", &layer.feed_forward_out);
-    }
-    check("head", &observed.head);
 }
 
 /// As [`try_file`]; a panic tells what the file was.

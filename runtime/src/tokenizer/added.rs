@@ -66,6 +66,9 @@ impl AddedTokens<'_> {
         // Where the part after the last token begins, and where the search goes on. They
         // differ, since a token can take the whitespace after it, in which another begins.
         let (mut rest, mut from) = (0, 0);
+        // The end of the whitespace that was last looked over to the right of a token. None is
+        // looked over twice, however many tokens lie in it: time is linear in the text.
+        let mut space_end = 0;
         while let Some((found, token)) = self.find(text.as_bytes(), from) {
             let length = token.length as usize;
             from = found + length;
@@ -84,10 +87,14 @@ impl AddedTokens<'_> {
             }
             let space = |c| class(c) & SPACE != 0;
             if has(added_token::STRIP_LEFT) {
-                start = text[..start].trim_end_matches(space).len().max(rest);
+                let between = text.get(rest..start).unwrap_or_default();
+                start = rest + between.trim_end_matches(space).len();
             }
             if has(added_token::STRIP_RIGHT) {
-                stop = text.len() - text[stop..].trim_start_matches(space).len();
+                if stop > space_end {
+                    space_end = text.len() - text[stop..].trim_start_matches(space).len();
+                }
+                stop = space_end;
             }
             if rest < start {
                 emit(Part::Text(rest..start));
@@ -214,5 +221,19 @@ mod tests {
             ["x", "<1> \u{3000}[B]", " y"]
         );
         assert_eq!(parts(&tokens, "x [C] \n[B]"), ["x ", "<2>[C] \n", "<1>[B]"]);
+    }
+
+    #[test]
+    fn whitespace_full_of_tokens_is_looked_over_once() {
+        use added_token::*;
+        // Once for each token would take hours.
+        let spaces = " ".repeat(1 << 22);
+        for (flags, count) in [
+            (STRIP_LEFT, 1 << 22),
+            (STRIP_RIGHT, 1 << 22),
+            (STRIP_LEFT | STRIP_RIGHT, 1),
+        ] {
+            assert_eq!(parts(&[(" ", flags)], &spaces).len(), count);
+        }
     }
 }

@@ -1,0 +1,275 @@
+//! What the fuzzer begins with. All of it is made by the converter, so that it follows the
+//! format.
+
+use std::path::Path;
+
+use filbert::format::{Activation, Problem};
+use filbert_convert::Checkpoint;
+use filbert_convert::config::Architecture;
+use filbert_convert::package::Package;
+use filbert_convert::progress::Quiet;
+use filbert_convert::synthetic::SyntheticCheckpoint;
+use filbert_convert::vocabulary::VocabularySource;
+use serde_json::{Map, Value, json};
+
+use super::{FRAME, SIGN, model_input, vocabulary_input};
+
+/// An input of a target, with a name for its file.
+pub type Seed = (String, Vec<u8>);
+
+const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+
+/// The texts of each vocabulary. A line feed divides a pair.
+const TEXTS: [&str; 4] = [
+    "",
+    "A gorgeous, witty film that earns every laugh.\nThé thing: unaffable abababab 日本語!",
+    "[SEP] yes  [x]Yes [MASK]\u{3000}[PAD]-no\u{A0} [UNK ]word \u{302E}\u{301}\u{1D15F}İSTANBUL\n\n  ",
+    "naïve café — 映画 👩\u{200D}👧 \u{0}\u{FFFD}\u{F900}ΟΔΥΣΣΕΥΣ don't e\u{323}\u{301} 각\u{11A8} ﬃ\r\n\taaaaaaaaaaaa",
+];
+
+/// The seeds of [`vocabulary`](super::vocabulary).
+pub fn vocabulary_seeds() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for (name, json) in tokenizers() {
+        let (section, rows) = section(&json);
+        for (number, text) in TEXTS.iter().enumerate() {
+            let max_tokens = [8, 64, 12, 17][number];
+            let input = vocabulary_input(&section, rows, max_tokens, text);
+            seeds.push((format!("{name}-{number}"), input));
+        }
+    }
+    // Tokens that each take all of the whitespace around them.
+    let (_, spaces) = tokenizers().pop().expect("some");
+    let (section, rows) = section(&spaces);
+    let input = vocabulary_input(&section, rows, 64, &" \t  \u{3000}".repeat(400));
+    seeds.push(("spaces".to_owned(), input));
+    seeds
+}
+
+/// The seeds of [`model`](super::model).
+pub fn model_seeds() -> Vec<Seed> {
+    let smallest = SyntheticCheckpoint {
+        layers: 1,
+        hidden: 4,
+        heads: 1,
+        intermediate: 6,
+        vocabulary: 82,
+        positions: 8,
+        token_types: 1,
+        ..SyntheticCheckpoint::default()
+    };
+    let checkpoints = [
+        ("bert", smallest.clone()),
+        (
+            "distilbert",
+            SyntheticCheckpoint {
+                architecture: Architecture::DistilBert,
+                activation: Activation::Relu,
+                problem: Problem::MultiLabel,
+                labels: 3,
+                heads: 2,
+                ..smallest.clone()
+            },
+        ),
+        (
+            "layers",
+            SyntheticCheckpoint {
+                activation: Activation::GeluTanh,
+                problem: Problem::Regression,
+                labels: 1,
+                layers: 2,
+                hidden: 10,
+                intermediate: 17,
+                token_types: 2,
+                positions: 20,
+                ..smallest
+            },
+        ),
+    ];
+    let mut seeds = Vec::new();
+    for (name, checkpoint) in checkpoints {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        checkpoint.write(folder.path()).expect("a checkpoint");
+        if name == "bert" {
+            let (_, json) = tokenizers().swap_remove(0);
+            write_tokenizer(folder.path(), &json);
+        }
+        let checkpoint = Checkpoint::open(folder.path()).expect("a checkpoint");
+        let package = Package::build(&checkpoint, &mut Quiet).expect("a small model");
+        let file = package.into_bytes();
+        for right in [0, SIGN, FRAME | SIGN] {
+            seeds.push((format!("{name}-{right}"), model_input(&file, right)));
+        }
+    }
+    seeds
+}
+
+/// Vocabularies of every kind, each as a `tokenizer.json`.
+fn tokenizers() -> Vec<(&'static str, Value)> {
+    let real = real_tokens();
+    let some = |step| real.iter().step_by(step).map(String::as_str);
+    let letters = || some(1).filter(|token| token.trim_start_matches("##").chars().count() == 1);
+    let deep: Vec<String> = (1..12)
+        .flat_map(|length| ["a".repeat(length), format!("##{}", "ab".repeat(length))])
+        .collect();
+    let other_prefix: Vec<String> = some(307).map(|token| token.replace("##", "é")).collect();
+    let uncased = normalizer(true, true, None, true);
+    let cased = normalizer(true, true, None, false);
+
+    let mut all = vec![
+        // Small enough for the smallest model.
+        ("added", with_every_flag(&tokenizer(&uncased, some(700)))),
+        ("none", tokenizer(&uncased, [])),
+        ("letters", tokenizer(&uncased, letters().step_by(16))),
+        ("words", tokenizer(&uncased, some(307))),
+        ("deep", tokenizer(&uncased, deep.iter().map(String::as_str))),
+        (
+            "cased",
+            with_every_flag(&tokenizer(
+                &cased,
+                some(211).chain(["A", "Yes", "日", "##é", "İ", "ΟΔ", "##Σ"]),
+            )),
+        ),
+        ("plain", tokenizer(&Value::Null, some(307))),
+        (
+            "accents",
+            with_every_flag(&tokenizer(
+                &normalizer(false, false, Some(false), true),
+                some(307).chain(["thé", "日本", "##語", "e\u{323}", "##\u{301}", "\u{302E}"]),
+            )),
+        ),
+        (
+            "stripped",
+            tokenizer(&normalizer(true, false, Some(true), false), some(307)),
+        ),
+    ];
+    let mut other = tokenizer(&uncased, other_prefix.iter().map(String::as_str));
+    other["model"]["continuing_subword_prefix"] = json!("é");
+    other["model"]["max_input_chars_per_word"] = json!(9);
+    all.push(("prefix", other));
+    let mut no_prefix = tokenizer(&uncased, ["a", "b", "ab", "the", "ing"]);
+    no_prefix["model"]["continuing_subword_prefix"] = json!("");
+    all.push(("no-prefix", no_prefix));
+    let mut spaces = tokenizer(&uncased, ["a"]);
+    let tokens = spaces["added_tokens"].as_array_mut().expect("a list");
+    for (content, flags) in [(" ", 6), ("\t", 4), ("\u{3000}", 2), ("\n", 14), ("  ", 6)] {
+        tokens.push(added(tokens.len() + 1, content, flags));
+    }
+    all.push(("spaces", spaces));
+    all
+}
+
+/// The tokens of the model in this repository, in the order of their ids.
+fn real_tokens() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny-sst2/vocab.txt");
+    let text = std::fs::read_to_string(path).expect("a vocabulary");
+    text.lines()
+        .filter(|token| !token.starts_with('['))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn normalizer(clean: bool, chinese: bool, strip: Option<bool>, lowercase: bool) -> Value {
+    json!({
+        "type": "BertNormalizer",
+        "clean_text": clean,
+        "handle_chinese_chars": chinese,
+        "strip_accents": strip,
+        "lowercase": lowercase,
+    })
+}
+
+/// The special tokens, then these.
+fn tokenizer<'a>(normalizer: &Value, tokens: impl IntoIterator<Item = &'a str>) -> Value {
+    let mut vocabulary = Map::new();
+    for token in SPECIAL.into_iter().chain(tokens) {
+        let id = vocabulary.len();
+        vocabulary.entry(token).or_insert(json!(id));
+    }
+    let added: Vec<Value> = (0..)
+        .zip(SPECIAL)
+        .map(|(id, token)| added(id, token, 0))
+        .collect();
+    let special = |token: &str, kind: u32| json!({"SpecialToken": {"id": token, "type_id": kind}});
+    let sequence = |name: &str, kind: u32| json!({"Sequence": {"id": name, "type_id": kind}});
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added,
+        "normalizer": normalizer,
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [special("[CLS]", 0), sequence("A", 0), special("[SEP]", 0)],
+            "pair": [
+                special("[CLS]", 0),
+                sequence("A", 0),
+                special("[SEP]", 0),
+                sequence("B", 1),
+                special("[SEP]", 1),
+            ],
+            "special_tokens": {
+                "[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]},
+                "[SEP]": {"id": "[SEP]", "ids": [3], "tokens": ["[SEP]"]},
+            },
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": "[UNK]",
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": vocabulary,
+        },
+    })
+}
+
+/// An entry of `added_tokens`; bits of `flags`: single word, strip left, strip right, normalized.
+fn added(id: usize, content: &str, flags: usize) -> Value {
+    json!({
+        "id": id,
+        "content": content,
+        "single_word": flags & 1 != 0,
+        "lstrip": flags & 2 != 0,
+        "rstrip": flags & 4 != 0,
+        "normalized": flags & 8 != 0,
+        "special": flags == 0,
+    })
+}
+
+/// With an added token of every combination of flags, some of which overlap.
+fn with_every_flag(json: &Value) -> Value {
+    let contents = [
+        "yes", "[x", "no", "-", "\u{A0}-", "[x]", "ab", "日", "laugh", "it", "don't", "a b", "aba",
+        "[SE", "film", "th",
+    ];
+    let mut json = json.clone();
+    let mut next = json["model"]["vocab"].as_object().map_or(0, Map::len);
+    for (flags, content) in contents.into_iter().enumerate() {
+        let known = json["model"]["vocab"][content].as_u64();
+        let id = known.map_or(next, |id| id as usize);
+        next += usize::from(known.is_none());
+        let tokens = json["added_tokens"].as_array_mut().expect("a list");
+        tokens.push(added(id, content, flags));
+    }
+    json
+}
+
+fn write_tokenizer(folder: &Path, json: &Value) {
+    std::fs::write(folder.join("tokenizer.json"), json.to_string()).expect("a temporary file");
+}
+
+/// The section of a tokenizer, and the least number of rows that a model with it has.
+fn section(json: &Value) -> (Vec<u8>, u16) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write_tokenizer(folder.path(), json);
+    let tokens = json["model"]["vocab"].as_object().into_iter().flatten();
+    let added = json["added_tokens"].as_array().into_iter().flatten();
+    let ids = tokens
+        .map(|(_, id)| id)
+        .chain(added.map(|token| &token["id"]));
+    let rows = 1 + ids.filter_map(Value::as_u64).max().expect("tokens");
+    let source = VocabularySource::read(folder.path(), rows as usize).expect("a vocabulary");
+    (source.section(), rows as u16)
+}
