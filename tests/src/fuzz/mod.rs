@@ -10,9 +10,7 @@ use std::iter;
 
 use bytemuck::{bytes_of, pod_read_unaligned};
 use filbert::format::{Header, Section, SectionKind};
-use filbert::{
-    Classifier, Input, Model, ObservedColumns, Options, Truncation, tokenize_section,
-};
+use filbert::{Classifier, Input, Model, ObservedColumns, Options, Truncation, tokenize_section};
 
 use crate::model_file::{TABLE_END, edit, sign_head};
 pub use seeds::{Seed, model_seeds, vocabulary_seeds};
