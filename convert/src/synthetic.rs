@@ -295,7 +295,9 @@ impl SyntheticCheckpoint {
     }
 }
 
-fn tokenizer_json(tokens: &[String]) -> Value {
+/// A `tokenizer.json` of BERT's kind, uncased, with these tokens, of which the first five are
+/// `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]` and `[MASK]`.
+pub fn tokenizer_json(tokens: &[String]) -> Value {
     let vocabulary: BTreeMap<&String, usize> = tokens
         .iter()
         .enumerate()

@@ -1,6 +1,7 @@
 //! What the fuzzer begins with. All of it is made by the converter, so that it follows the
 //! format.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use filbert::format::{Activation, Problem};
@@ -8,7 +9,7 @@ use filbert_convert::Checkpoint;
 use filbert_convert::config::Architecture;
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
-use filbert_convert::synthetic::SyntheticCheckpoint;
+use filbert_convert::synthetic::{SyntheticCheckpoint, tokenizer_json};
 use filbert_convert::vocabulary::VocabularySource;
 use serde_json::{Map, Value, json};
 
@@ -181,48 +182,16 @@ fn normalizer(clean: bool, chinese: bool, strip: Option<bool>, lowercase: bool) 
 
 /// The special tokens, then these.
 fn tokenizer<'a>(normalizer: &Value, tokens: impl IntoIterator<Item = &'a str>) -> Value {
-    let mut vocabulary = Map::new();
+    let mut distinct = Vec::new();
+    let mut seen = HashSet::new();
     for token in SPECIAL.into_iter().chain(tokens) {
-        let id = vocabulary.len();
-        vocabulary.entry(token).or_insert(json!(id));
+        if seen.insert(token) {
+            distinct.push(token.to_owned());
+        }
     }
-    let added: Vec<Value> = (0..)
-        .zip(SPECIAL)
-        .map(|(id, token)| added(id, token, 0))
-        .collect();
-    let special = |token: &str, kind: u32| json!({"SpecialToken": {"id": token, "type_id": kind}});
-    let sequence = |name: &str, kind: u32| json!({"Sequence": {"id": name, "type_id": kind}});
-    json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": added,
-        "normalizer": normalizer,
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [special("[CLS]", 0), sequence("A", 0), special("[SEP]", 0)],
-            "pair": [
-                special("[CLS]", 0),
-                sequence("A", 0),
-                special("[SEP]", 0),
-                sequence("B", 1),
-                special("[SEP]", 1),
-            ],
-            "special_tokens": {
-                "[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]},
-                "[SEP]": {"id": "[SEP]", "ids": [3], "tokens": ["[SEP]"]},
-            },
-        },
-        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
-        "model": {
-            "type": "WordPiece",
-            "unk_token": "[UNK]",
-            "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100,
-            "vocab": vocabulary,
-        },
-    })
+    let mut json = tokenizer_json(&distinct);
+    json["normalizer"] = normalizer.clone();
+    json
 }
 
 /// An entry of `added_tokens`; bits of `flags`: single word, strip left, strip right, normalized.
