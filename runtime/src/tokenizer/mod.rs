@@ -704,6 +704,30 @@ mod tests {
     }
 
     #[test]
+    fn buffers_stay_small_whatever_the_text() {
+        let section = section();
+        let layout = VocabularyLayout::parse(&section, 5).unwrap();
+        let tokenizer = Tokenizer::new(&layout, &section);
+        let (mut encoding, mut scratch) = (Encoding::default(), Scratch::default());
+        let options = EncodeOptions {
+            max_tokens: 16,
+            truncation: Truncation::LongestFirst,
+            offsets: true,
+        };
+        let mut encode = |text: &str, scratch: &mut Scratch| {
+            encoding.clear();
+            let encoded = tokenizer.encode(text, None, &options, &mut encoding, scratch);
+            assert_eq!(encoded.unwrap().untruncated_tokens, 2 + 200_000);
+            scratch.text.capacity()
+        };
+        assert!(encode(&"a ".repeat(200_000), &mut scratch) <= 2 * CHUNK);
+        // A text without spaces, whose every other character is a word.
+        assert!(encode(&"a!".repeat(100_000), &mut scratch) > MOST_KEPT);
+        scratch.shrink();
+        assert_eq!(scratch.text.capacity(), 0);
+    }
+
+    #[test]
     fn a_section_must_fit() {
         let section = section();
         assert!(VocabularyLayout::parse(&section, 4).is_err());

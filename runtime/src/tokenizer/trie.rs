@@ -84,17 +84,22 @@ impl Trie<'_> {
         let mut left = !word_at(self.degrees, word)? & (u64::MAX << (start % 64));
         let most = word + MOST_WORDS;
         loop {
-            while left != 0 {
-                let zero = word * 64 + left.trailing_zeros() as usize;
-                if zeros == 0 {
-                    // Each node before has a zero, and the other bits before are children, of
-                    // which the first is node 1.
-                    let first = start.checked_sub(node)? + 1;
-                    return Some((first, zero - start));
-                }
-                zeros -= 1;
-                start = zero + 1;
+            // Zeros that are left, the lowest of which was passed last.
+            let mut passed = 0;
+            while zeros > 0 && left != 0 {
+                passed = left;
                 left &= left - 1;
+                zeros -= 1;
+            }
+            if passed != 0 {
+                start = word * 64 + passed.trailing_zeros() as usize + 1;
+            }
+            if left != 0 {
+                let end = word * 64 + left.trailing_zeros() as usize;
+                // Each node before has a zero, and the other bits before are children, of
+                // which the first is node 1.
+                let first = start.checked_sub(node)? + 1;
+                return Some((first, end - start));
             }
             word += 1;
             if word > most {
