@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::cancellation::Stop;
 use crate::executor::Executor;
 use crate::format::{BLOCK, Columns, LinearShape, PANEL, Shape, padded};
 use crate::kernels::matrix::{Matrix, MatrixMut, PanelRuns, PanelsMut};
@@ -96,7 +97,7 @@ fn attend_heads(
     let AttentionInput { shape, weights, .. } = input;
     let (stride, head_size) = (shape.head_stride(), shape.head_size as usize);
     let head_panels = stride / PANEL;
-    let executor = Executor::alone(kernels);
+    let executor = Executor::alone(kernels, Stop::default());
     let profile = &mut scratch.profile;
     if let Some(profile) = profile {
         profile.begin_step();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::cancellation::{Cancellation, Stop};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Executor;
 use crate::format::padded;
@@ -175,6 +176,7 @@ pub struct Classifier {
     /// The labels that may be returned, by index.
     returned: Vec<usize>,
     workspaces: Pool,
+    closed: Cancellation,
 }
 
 impl std::fmt::Debug for Classifier {
@@ -261,6 +263,7 @@ impl Classifier {
             score_threshold: options.score_threshold,
             returned,
             workspaces: Pool::new(options.threads),
+            closed: Cancellation::new(),
             model,
         })
     }
@@ -313,7 +316,7 @@ impl Classifier {
         input: Input<'_>,
         result: &mut Classification<'a>,
     ) -> Result<(), Error> {
-        self.classify_all(&[input], std::slice::from_mut(result))
+        self.classify_all(&[input], None, std::slice::from_mut(result))
     }
 
     /// Classifies many texts together, without padding. Each has the result that it would have
@@ -338,19 +341,47 @@ impl Classifier {
         results: &mut Vec<Classification<'a>>,
     ) -> Result<(), Error> {
         results.resize_with(inputs.len(), Classification::default);
-        self.classify_all(inputs, results)
+        self.classify_all(inputs, None, results)
+    }
+
+    /// As [`Classifier::classify_batch_into`], unless it is cancelled on another thread before it
+    /// is done.
+    ///
+    /// # Errors
+    /// As for [`Classifier::classify_batch`], and [`ErrorCode::Cancelled`]; the results are then
+    /// empty.
+    pub fn classify_batch_until<'a>(
+        &'a self,
+        inputs: &[Input<'_>],
+        cancellation: &Cancellation,
+        results: &mut Vec<Classification<'a>>,
+    ) -> Result<(), Error> {
+        results.resize_with(inputs.len(), Classification::default);
+        self.classify_all(inputs, Some(cancellation), results)
+    }
+
+    /// Ends the calls that run on other threads, within the time of one layer of the model, and
+    /// lets no later one begin: they fail with [`ErrorCode::Closed`]. The memory is given back
+    /// when the classifier is dropped.
+    pub fn close(&self) {
+        self.closed.cancel();
     }
 
     fn classify_all<'a>(
         &'a self,
         inputs: &[Input<'_>],
+        cancelled: Option<&Cancellation>,
         results: &mut [Classification<'a>],
     ) -> Result<(), Error> {
+        let stop = Stop {
+            closed: Some(&self.closed),
+            cancelled,
+        };
         let mut workspace = self.workspaces.take();
         let outcome = if divide_batch(inputs, self.workers.threads(), &mut workspace.runs) {
-            self.classify_divided(inputs, &mut workspace, results)
+            self.classify_divided(inputs, stop, &mut workspace, results)
         } else {
-            self.classify_run(self.executor(), inputs, 0, &mut workspace, results)
+            self.classify_run(self.executor(stop), inputs, 0, &mut workspace, results)
         };
         self.workspaces.put_back(workspace);
         if outcome.is_err() {
@@ -364,6 +395,7 @@ impl Classifier {
     fn classify_divided<'a>(
         &'a self,
         inputs: &[Input<'_>],
+        stop: Stop<'_>,
         workspace: &mut Workspace,
         results: &mut [Classification<'a>],
     ) -> Result<(), Error> {
@@ -384,7 +416,7 @@ impl Classifier {
             |number, workspace, (results, outcome)| {
                 let first = runs[number];
                 let inputs = &inputs[first..first + results.len()];
-                let alone = Executor::alone(self.kernels);
+                let alone = Executor::alone(self.kernels, stop);
                 outcome[0] = self.classify_run(alone, inputs, first, workspace, results);
             },
         );
@@ -392,10 +424,11 @@ impl Classifier {
     }
 
     /// All threads.
-    fn executor(&self) -> Executor<'_> {
+    fn executor<'a>(&'a self, stop: Stop<'a>) -> Executor<'a> {
         Executor {
             kernels: self.kernels,
             workers: Some(&self.workers),
+            stop,
         }
     }
 
@@ -412,6 +445,7 @@ impl Classifier {
         let tokenizer = self.model.tokenizer();
         let labels = self.model.shape().labels as usize;
         let mut next = 0;
+        executor.stop.check()?;
         while next < inputs.len() {
             let before = next;
             workspace.encoding.clear();
@@ -436,6 +470,7 @@ impl Classifier {
                 profile.end_step("tokenize", 0, 0);
             }
             self.run(executor, workspace);
+            executor.stop.check()?;
             let texts = next - before;
             let rows = workspace
                 .logits
@@ -448,12 +483,12 @@ impl Classifier {
         Ok(())
     }
 
-    /// From the tokens in the workspace to the logits in it. Few tokens of a small model stay on
+    /// From the tokens in the workspace to the logits in it, unless the call is to stop. Few tokens of a small model stay on
     /// one thread, since waiting for another would take longer.
     fn run(&self, executor: Executor<'_>, workspace: &mut Workspace) {
         let tokens = workspace.encoding.ids.len();
         let executor = match tokens as u64 * self.model.shape().layer_multiplications() < FEW {
-            true => Executor::alone(executor.kernels),
+            true => Executor::alone(executor.kernels, executor.stop),
             false => executor,
         };
         workspace.scales.clear();
@@ -465,6 +500,9 @@ impl Classifier {
             profile.end_step("embed", 0, values * 10);
         }
         encoder::encode(executor, &self.model, workspace);
+        if executor.stop.is_requested() {
+            return;
+        }
         head::compute_logits(executor, &self.model, workspace);
         if let Some(profile) = &mut workspace.profile {
             let shape = self.model.shape();
@@ -511,7 +549,7 @@ impl Classifier {
         workspace.boundaries.extend([0, tokens]);
         let dry = Executor {
             kernels: &kernels::DRY,
-            ..self.executor()
+            ..self.executor(Stop::default())
         };
         self.run(dry, &mut workspace);
         workspace.make_threads_equal();
@@ -561,7 +599,7 @@ impl Classifier {
         let mut workspace = self.workspaces.take();
         let layers = self.model.shape().layers as usize;
         workspace.observed = Some(ObservedInputs::new(layers));
-        let alone = Executor::alone(self.kernels);
+        let alone = Executor::alone(self.kernels, Stop::default());
         let mut results = vec![Classification::default(); inputs.len()];
         self.classify_run(alone, inputs, 0, &mut workspace, &mut results)?;
         Ok(workspace.observed.unwrap_or_default())
@@ -578,7 +616,7 @@ impl Classifier {
         for thread in &mut workspace.threads {
             thread.profile = Some(Profile::start());
         }
-        let executor = self.executor();
+        let executor = self.executor(Stop::default());
         let mut results = vec![Classification::default(); inputs.len()];
         let outcome = self.classify_run(executor, inputs, 0, &mut workspace, &mut results);
         for thread in &mut workspace.threads {

@@ -35,10 +35,14 @@ const CACHED_WEIGHTS: usize = 2 << 20;
 const MOST_ROWS: usize = 128;
 
 /// Runs all layers on the embedded tokens. Leaves the first token of each text in `hidden`,
-/// `[texts, hidden]`, and quantized in `quantized` and `scales`.
+/// `[texts, hidden]`, and quantized in `quantized` and `scales`; or anything, if the call is to
+/// stop.
 pub(crate) fn encode(executor: Executor<'_>, model: &Model, workspace: &mut Workspace) {
     let layers = model.shape().layers as usize;
     for index in 0..layers {
+        if executor.stop.is_requested() {
+            return;
+        }
         set_layer(workspace, Some(index));
         observe_layer_input(model, workspace, index);
         attend(executor, model, index, workspace);
@@ -237,7 +241,7 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
                         scales,
                     };
                     finish_rows(
-                        Executor::alone(executor.kernels),
+                        Executor::alone(executor.kernels, executor.stop),
                         model,
                         index,
                         layer_rows,

@@ -23,6 +23,10 @@ pub enum ErrorCode {
     TextTooLong = 7,
     /// The self-test did not reproduce the logits in the file.
     SelfTest = 8,
+    /// The call was cancelled before it was done.
+    Cancelled = 9,
+    /// The classifier is closed, or was before the call was done.
+    Closed = 10,
 }
 
 /// An error of the runtime: a code, and a message that names the file and field, says what was

@@ -1,5 +1,6 @@
 //! How a step of the model is carried out: by which kernels, and divided over which threads.
 
+use crate::cancellation::Stop;
 use crate::format::Activation;
 use crate::kernels::Kernels;
 use crate::kernels::matrix::{Chunks, Matrix, MatrixMut, Parts, RowBlocks};
@@ -13,6 +14,7 @@ pub(crate) struct Executor<'a> {
     pub(crate) kernels: &'static Kernels,
     /// None: the calling thread alone.
     pub(crate) workers: Option<&'a Workers>,
+    pub(crate) stop: Stop<'a>,
 }
 
 /// Values below which rows stay on one thread, which takes some ten microseconds for them.
@@ -34,12 +36,13 @@ struct QuantizedBlock<'a> {
     scales: &'a mut [RowScale],
 }
 
-impl Executor<'_> {
+impl<'a> Executor<'a> {
     /// The calling thread.
-    pub(crate) fn alone(kernels: &'static Kernels) -> Self {
+    pub(crate) fn alone(kernels: &'static Kernels, stop: Stop<'a>) -> Self {
         Self {
             kernels,
             workers: None,
+            stop,
         }
     }
 

@@ -15,6 +15,7 @@ pub mod benchmark;
 pub mod format;
 
 mod attention;
+mod cancellation;
 mod classifier;
 mod embedding;
 mod encoder;
@@ -32,9 +33,11 @@ mod tokenizer;
 mod workers;
 mod workspace;
 
+pub use cancellation::Cancellation;
 pub use classifier::{Category, Classification, Classifier, Input, Options};
 pub use error::{Error, ErrorCode};
 pub use format::{Problem, Shape};
+pub use kernels::kernel_sets;
 pub use model::{Model, SectionInfo};
 #[doc(hidden)]
 pub use observation::{ObservedColumns, ObservedInputs, ObservedLayer};

@@ -293,6 +293,12 @@ pub(crate) fn available() -> impl Iterator<Item = &'static Kernels> {
     sets_of(std::env::consts::ARCH, Features::detect()).map(|set| find(set.name))
 }
 
+/// The names of the kernel sets that this CPU can run, best first: a classifier uses the first,
+/// unless the environment variable `FILBERT_ISA` names another.
+pub fn kernel_sets() -> impl Iterator<Item = &'static str> {
+    available().map(|kernels| kernels.name)
+}
+
 /// The tiles of AVX-VNNI in the encoding of AVX-512 VL, to test them where the CPU has only that.
 #[cfg(all(test, target_arch = "x86_64"))]
 pub(crate) fn avxvnni_by_avx512vl() -> Option<&'static Kernels> {

@@ -1,6 +1,6 @@
 //! The checks of a file's frame: header, section table, shape and tensor table.
 
-use super::{malformed, split_slice, within};
+use super::{copy_records, malformed, within};
 use crate::error::{Error, ErrorCode};
 use crate::format::{
     self, Activation, DATA_ALIGN, Header, MAGIC, Problem, Section, SectionKind, Shape, Tensor,
@@ -18,7 +18,7 @@ fn section_name(index: usize) -> String {
     }
 }
 
-pub(super) fn check_header(bytes: &[u8]) -> Result<&Header, Error> {
+pub(super) fn check_header(bytes: &[u8]) -> Result<Header, Error> {
     let Some(start) = bytes.get(..size_of::<Header>()) else {
         return Err(Error::new(
             ErrorCode::NotAModel,
@@ -28,7 +28,8 @@ pub(super) fn check_header(bytes: &[u8]) -> Result<&Header, Error> {
             ),
         ));
     };
-    let header: &Header = bytemuck::from_bytes(start);
+    // It has words of 8 bytes, and the file may begin at a multiple of 4.
+    let header: Header = bytemuck::pod_read_unaligned(start);
     if header.magic != MAGIC {
         return Err(Error::new(
             ErrorCode::NotAModel,
@@ -86,7 +87,7 @@ pub(super) fn check_sections(
         known as u32,
         most as u32,
     )?;
-    let (table, _) = split_slice::<Section>(
+    let (table, _) = copy_records::<Section>(
         "section table",
         &bytes[size_of::<Header>()..],
         u64::from(header.section_count),
@@ -95,7 +96,7 @@ pub(super) fn check_sections(
     unsigned.checksum = 0;
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(bytemuck::bytes_of(&unsigned));
-    hasher.update(bytemuck::cast_slice(table));
+    hasher.update(bytemuck::cast_slice(&table));
     if hasher.finalize() != header.checksum {
         return Err(Error::new(
             ErrorCode::Checksum,
@@ -106,7 +107,7 @@ pub(super) fn check_sections(
         return Err(malformed("header, reserved", "zeros", "other bytes"));
     }
 
-    let mut end = (size_of::<Header>() + size_of_val(table)) as u64;
+    let mut end = (size_of::<Header>() + size_of_val(&table[..])) as u64;
     for (index, section) in table.iter().enumerate() {
         let kind = SectionKind::at(index);
         let name = section_name(index);
@@ -241,7 +242,7 @@ pub(super) fn check_tensors(
             .iter()
             .all(|tensor| tensor.offset.is_multiple_of(DATA_ALIGN))
     );
-    let (stated, rest) = split_slice::<Tensor>("tensor table", table, implied.len() as u64)?;
+    let (stated, rest) = copy_records::<Tensor>("tensor table", table, implied.len() as u64)?;
     if !rest.is_empty() {
         return Err(malformed(
             "tensor table",
@@ -249,7 +250,7 @@ pub(super) fn check_tensors(
             "more",
         ));
     }
-    for (index, (implied, stated)) in implied.iter().zip(stated).enumerate() {
+    for (index, (implied, stated)) in implied.iter().zip(&stated).enumerate() {
         if implied != stated {
             return Err(malformed(
                 format_args!("tensor table, record {index}"),

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use bytemuck::{Pod, from_bytes, try_cast_slice};
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 use crate::error::{Error, ErrorCode};
 use crate::format::{
@@ -43,17 +43,22 @@ pub struct Model {
 #[derive(Debug)]
 enum Storage {
     Map(Mmap),
-    /// Begins at a multiple of 8, so that every record is aligned.
     Memory(Vec<u8>),
-    /// Words, which do in any case; and the length in bytes.
-    Words(Vec<u64>, usize),
+    Static(&'static [u8]),
+    /// Words, which are aligned in any case; and the length in bytes.
+    Words(Vec<u32>, usize),
 }
+
+/// What the address of a model is a multiple of, in bytes: what `zipalign` makes of the files in
+/// an Android package. Records with larger words are copied out before they are read.
+const ADDRESS_ALIGN: usize = 4;
 
 impl Storage {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Map(map) => map,
             Self::Memory(bytes) => bytes,
+            Self::Static(bytes) => bytes,
             Self::Words(words, length) => &bytemuck::cast_slice(words)[..*length],
         }
     }
@@ -183,8 +188,28 @@ fn split_slice<'a, T: Pod>(
     bytes: &'a [u8],
     count: u64,
 ) -> Result<(&'a [T], &'a [u8]), Error> {
+    let (values, rest) = split_bytes::<T>(name, bytes, count)?;
+    Ok((try_cast_slice(values).expect("sections are aligned"), rest))
+}
+
+/// As [`split_slice`], for records with words of 8 bytes, which may not be aligned.
+fn copy_records<'a, T: Pod>(
+    name: &str,
+    bytes: &'a [u8],
+    count: u64,
+) -> Result<(Vec<T>, &'a [u8]), Error> {
+    let (records, rest) = split_bytes::<T>(name, bytes, count)?;
+    Ok((bytemuck::pod_collect_to_vec(records), rest))
+}
+
+/// The bytes of `count` values, and what follows.
+fn split_bytes<'a, T: Pod>(
+    name: &str,
+    bytes: &'a [u8],
+    count: u64,
+) -> Result<(&'a [u8], &'a [u8]), Error> {
     let length = count.checked_mul(size_of::<T>() as u64);
-    let (values, rest) = length
+    length
         .and_then(|length| usize::try_from(length).ok())
         .and_then(|length| bytes.split_at_checked(length))
         .ok_or_else(|| {
@@ -193,8 +218,7 @@ fn split_slice<'a, T: Pod>(
                 format_args!("{count} records"),
                 format_args!("{} bytes", bytes.len()),
             )
-        })?;
-    Ok((try_cast_slice(values).expect("sections are aligned"), rest))
+        })
 }
 
 impl Model {
@@ -208,13 +232,57 @@ impl Model {
     /// [`ErrorCode::Io`] if the file cannot be read, and what [`Model::from_bytes`] returns.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let map = map(path).map_err(|error| {
-            let message = format!(
-                "cannot be opened: {error}; expected a .filbert file, as `filbert convert` makes it"
-            );
-            Error::new(ErrorCode::Io, message).in_file(path)
-        })?;
+        let map = open_and_map(path).map_err(|error| cannot_open(error).in_file(path))?;
         Self::from_storage(Storage::Map(map)).map_err(|error| error.in_file(path))
+    }
+
+    /// Maps a part of a file that is open already: a model in another file, such as an Android
+    /// package, from `offset` on, `length` bytes long. The file may be closed afterwards; else it
+    /// is as for [`Model::open`].
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidArgument`] for a part that is not in the file, or an offset that is no
+    /// multiple of 4; [`ErrorCode::Io`] if the file cannot be mapped; and what
+    /// [`Model::from_bytes`] returns.
+    pub fn from_file(file: &File, offset: u64, length: u64) -> Result<Self, Error> {
+        let invalid = |message: String| Error::new(ErrorCode::InvalidArgument, message);
+        if !offset.is_multiple_of(ADDRESS_ALIGN as u64) {
+            return Err(invalid(format!(
+                "offset: expected a multiple of {ADDRESS_ALIGN}, found {offset}; align the package with `zipalign {ADDRESS_ALIGN}`"
+            )));
+        }
+        let metadata = file.metadata().map_err(cannot_open)?;
+        if !metadata.is_file() {
+            return Err(cannot_open(not_regular()));
+        }
+        let end = offset.checked_add(length);
+        if end.is_none_or(|end| end > metadata.len()) {
+            return Err(invalid(format!(
+                "offset and length: expected a part of the file's {} bytes, found {length} from {offset} on",
+                metadata.len()
+            )));
+        }
+        let length = usize::try_from(length)
+            .map_err(|_| invalid(format!("length: {length} bytes are more than any memory")))?;
+        let map = map(MmapOptions::new().offset(offset).len(length), file).map_err(cannot_open)?;
+        Self::from_storage(Storage::Map(map))
+    }
+
+    /// Checks bytes that are there as long as the program runs, such as those of
+    /// `include_bytes!` or of a device's flash memory. They are not copied.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidArgument`] for an address that is no multiple of 4, and what
+    /// [`Model::from_bytes`] returns.
+    pub fn from_static(bytes: &'static [u8]) -> Result<Self, Error> {
+        if !is_aligned(bytes) {
+            let message = format!(
+                "the model's address: expected a multiple of {ADDRESS_ALIGN}, found {:p}; align the bytes, or have them copied (`from_bytes`)",
+                bytes.as_ptr()
+            );
+            return Err(Error::new(ErrorCode::InvalidArgument, message));
+        }
+        Self::from_storage(Storage::Static(bytes))
     }
 
     /// Copies a file's bytes and checks them.
@@ -224,7 +292,7 @@ impl Model {
     /// [`ErrorCode::Checksum`].
     pub fn from_bytes(bytes: impl AsRef<[u8]>) -> Result<Self, Error> {
         let bytes = bytes.as_ref();
-        let mut words = vec![0u64; bytes.len().div_ceil(size_of::<u64>())];
+        let mut words = vec![0u32; bytes.len().div_ceil(size_of::<u32>())];
         bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
         Self::from_storage(Storage::Words(words, bytes.len()))
     }
@@ -234,7 +302,7 @@ impl Model {
     /// # Errors
     /// As for [`Model::from_bytes`].
     pub fn from_vec(bytes: Vec<u8>) -> Result<Self, Error> {
-        if bytes.as_ptr().addr().is_multiple_of(align_of::<u64>()) {
+        if is_aligned(&bytes) {
             Self::from_storage(Storage::Memory(bytes))
         } else {
             Self::from_bytes(bytes)
@@ -253,7 +321,7 @@ impl Model {
     fn from_storage(storage: Storage) -> Result<Self, Error> {
         let bytes = storage.bytes();
         let header = check_header(bytes)?;
-        let sections = check_sections(bytes, header)?;
+        let sections = check_sections(bytes, &header)?;
         let section = |kind: SectionKind| section_bytes(bytes, &sections, kind);
 
         let (shape, rest) = split_record::<Shape>("shape", section(SectionKind::Shape))?;
@@ -619,17 +687,36 @@ impl Model {
 /// Tensors in each layer of the table.
 const TENSORS_OF_LAYER: usize = 11;
 
-/// The one place where a file is mapped.
-#[expect(unsafe_code, reason = "a memory map")]
-fn map(path: &Path) -> io::Result<Mmap> {
+fn open_and_map(path: &Path) -> io::Result<Mmap> {
     // Asked before it is opened: opening a pipe would wait for a writer.
     if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
+        return Err(not_regular());
     }
-    let file = File::open(path)?;
-    // SAFETY: the map is read-only, and `Model::open` asks that the file not change while it is
-    // open; all that is read from it later is checked or harmless for any bytes.
-    unsafe { Mmap::map(&file) }
+    map(&MmapOptions::new(), &File::open(path)?)
+}
+
+/// The one place where a file is mapped.
+#[expect(unsafe_code, reason = "a memory map")]
+fn map(options: &MmapOptions, file: &File) -> io::Result<Mmap> {
+    // SAFETY: the map is read-only, and `Model::open` and `Model::from_file` ask that the file
+    // not change while it is open; all that is read from it later is checked or harmless for any
+    // bytes.
+    unsafe { options.map(file) }
+}
+
+fn not_regular() -> io::Error {
+    io::Error::other("not a regular file")
+}
+
+fn cannot_open(error: io::Error) -> Error {
+    let message = format!(
+        "cannot be opened: {error}; expected a .filbert file, as `filbert convert` makes it"
+    );
+    Error::new(ErrorCode::Io, message)
+}
+
+fn is_aligned(bytes: &[u8]) -> bool {
+    bytes.as_ptr().addr().is_multiple_of(ADDRESS_ALIGN)
 }
 
 fn section_bytes<'a>(bytes: &'a [u8], sections: &[Section], kind: SectionKind) -> &'a [u8] {
