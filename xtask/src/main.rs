@@ -2,6 +2,7 @@
 
 mod arm;
 mod cross;
+mod header;
 mod kernels;
 mod process;
 mod size;
@@ -16,6 +17,9 @@ cargo xtask TASK
       i8mm, and compares files and logits with those of this machine, bit for bit.
       --quick  20 texts instead of 200, and only the model in the repository converted on Arm
       --armv7  32-bit Arm too: builds the standard library
+  header [--check]
+      Writes the C header from the sources of the C library.
+      --check  writes nothing; fails if the header is not what the sources say
   kernels [--check]
       Predicts the speed of the Arm kernels with llvm-mca, and writes the table in
       docs/kernels.md.
@@ -26,7 +30,7 @@ cargo xtask TASK
       --check  writes nothing; fails if a library is larger than 1 MiB or than recorded by more
                than 5 %, exports what is not of the C ABI, or is laid out for small pages
 
-All need an Arm toolchain: docs/kernels.md says which.";
+All but `header` need an Arm toolchain: docs/kernels.md says which.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,6 +38,9 @@ fn main() -> ExitCode {
     let result = match arguments[..] {
         ["cross", ref options @ ..] if known(options, &["--quick", "--armv7"]) => {
             cross::run(options.contains(&"--quick"), options.contains(&"--armv7"))
+        }
+        ["header", ref options @ ..] if known(options, &["--check"]) => {
+            header::run(options.contains(&"--check"))
         }
         ["kernels", ref options @ ..] if known(options, &["--check"]) => {
             kernels::run(options.contains(&"--check"))

@@ -1,8 +1,33 @@
 //! What C hands over, checked.
 
 use std::ffi::c_char;
+use std::slice;
+
+use runtime::Input;
 
 use crate::error::Failure;
+
+/// Some text: its first byte and its length in bytes. It is UTF-8, need not end with a NUL, and
+/// may contain some. NULL with length 0 is the empty text.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TextRecord {
+    /// The first byte.
+    pub data: *const c_char,
+    /// How many bytes there are.
+    pub length: usize,
+}
+
+/// What is classified: a text or a pair of texts, such as a question and its answer. Where
+/// second.data is NULL there is one text; an empty second text needs another pointer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct InputRecord {
+    /// The text, or the first of a pair.
+    pub first: TextRecord,
+    /// The second text of a pair.
+    pub second: TextRecord,
+}
 
 /// What an argument that must not be null points to.
 ///
@@ -37,29 +62,97 @@ impl<T> Output<T> {
     }
 }
 
-/// A text that is given by its first byte and its length. No bytes at no address are a text
-/// too, the empty one.
+/// Values that are given by the first one and their number. None at no address are none.
 ///
 /// # Safety
-/// `data` is null, or points to `length` bytes that nobody changes or frees while `'a` lasts.
+/// `data` is null, or points to `count` values that nobody changes or frees while `'a` lasts.
+pub(crate) unsafe fn values<'a, T>(
+    data: *const T,
+    count: usize,
+    name: &str,
+) -> Result<&'a [T], Failure> {
+    if data.is_null() {
+        return match count {
+            0 => Ok(&[]),
+            _ => Err(Failure::null(name)),
+        };
+    }
+    if count > isize::MAX as usize / size_of::<T>() {
+        return Err(Failure::invalid(format!(
+            "{name}: {count} are more than any memory"
+        )));
+    }
+    if !data.is_aligned() {
+        return Err(Failure::invalid(format!(
+            "{name}: expected a multiple of {} as address, found {data:p}",
+            align_of::<T>()
+        )));
+    }
+    // SAFETY: the pointer is neither null nor askew, there are no more values than a slice may
+    // have, and the caller says that so many are there and stay.
+    Ok(unsafe { slice::from_raw_parts(data, count) })
+}
+
+/// A text that is given by its first byte and its length.
+///
+/// # Safety
+/// As for [`values`].
 pub(crate) unsafe fn text<'a>(
     data: *const c_char,
     length: usize,
     name: &str,
 ) -> Result<&'a str, Failure> {
-    if data.is_null() {
-        return match length {
-            0 => Ok(""),
-            _ => Err(Failure::null(name)),
-        };
-    }
-    if length > isize::MAX as usize {
-        return Err(Failure::invalid(format!(
-            "{name}: has {length} bytes, more than any memory"
-        )));
-    }
-    // SAFETY: the pointer is not null, the length is one that a slice may have, and the caller
-    // says that so many bytes are there and stay.
-    let bytes = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), length) };
+    // SAFETY: the caller says so.
+    let bytes = unsafe { values(data.cast::<u8>(), length, name) }?;
     str::from_utf8(bytes).map_err(|error| Failure::invalid(format!("{name}: {error}")))
+}
+
+/// Texts in records.
+///
+/// # Safety
+/// As for [`values`], and each record is of a text of which that holds too.
+pub(crate) unsafe fn texts<'a>(
+    data: *const TextRecord,
+    count: usize,
+    name: &str,
+) -> Result<Vec<&'a str>, Failure> {
+    // SAFETY: the caller says so.
+    let records = unsafe { values(data, count, name) }?;
+    let texts = records.iter().enumerate().map(|(number, record)| {
+        // SAFETY: the caller says so of every record.
+        let text = unsafe { text(record.data, record.length, name) };
+        text.map_err(|failure| failure.at(number))
+    });
+    texts.collect()
+}
+
+/// Inputs in records.
+///
+/// # Safety
+/// As for [`texts`].
+pub(crate) unsafe fn inputs<'a>(
+    data: *const InputRecord,
+    count: usize,
+) -> Result<Vec<Input<'a>>, Failure> {
+    // SAFETY: the caller says so.
+    let records = unsafe { values(data, count, "inputs") }?;
+    let inputs = records.iter().enumerate().map(|(number, record)| {
+        // SAFETY: the caller says so of every record.
+        unsafe { input(record) }.map_err(|failure| failure.at(number))
+    });
+    inputs.collect()
+}
+
+/// # Safety
+/// As for [`texts`].
+unsafe fn input<'a>(record: &InputRecord) -> Result<Input<'a>, Failure> {
+    let InputRecord { first, second } = record;
+    // SAFETY: the caller says so.
+    let first = unsafe { text(first.data, first.length, "first text") }?;
+    if second.data.is_null() && second.length == 0 {
+        return Ok(first.into());
+    }
+    // SAFETY: the caller says so.
+    let second = unsafe { text(second.data, second.length, "second text") }?;
+    Ok((first, second).into())
 }
