@@ -45,6 +45,14 @@ pub const BERT_BASE: Synthetic = Synthetic {
     hidden: 768,
 };
 
+/// So small that what surrounds the model shows.
+pub const NANO: Synthetic = Synthetic {
+    name: "one layer of 24",
+    architecture: Architecture::Bert,
+    layers: 1,
+    hidden: 24,
+};
+
 impl Synthetic {
     /// The model as a file in `folder`: the one that an earlier run left there, if this runtime
     /// opens it, or else a new one.

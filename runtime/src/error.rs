@@ -59,6 +59,12 @@ impl Error {
         self
     }
 
+    /// Says where in a file the model lies.
+    pub(crate) fn at(mut self, offset: u64) -> Self {
+        self.message = format!("the model at offset {offset}: {}", self.message);
+        self
+    }
+
     /// The reason, for programs.
     pub fn code(&self) -> ErrorCode {
         self.code

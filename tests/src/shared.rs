@@ -15,6 +15,11 @@ pub fn tiny_model() -> PathBuf {
     repository().join("models/tiny-sst2")
 }
 
+/// 200 texts of every script, one a line: the same for every language that runs a model.
+pub fn texts_file() -> PathBuf {
+    repository().join("tests/texts/every_script.txt")
+}
+
 /// The folder of shared models and data: `FILBERT_SHARED`, or `../shared`. `None` where it is
 /// absent; tests that need it then report themselves ignored.
 ///
@@ -51,12 +56,28 @@ pub fn python_with_onnxruntime() -> Option<PathBuf> {
 /// If there is none and `FILBERT_REQUIRE` names `c++`.
 pub fn cpp_compiler() -> Option<PathBuf> {
     let compiler = PathBuf::from(std::env::var_os("CXX").unwrap_or_else(|| "c++".into()));
-    let found = std::process::Command::new(&compiler)
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success());
+    let found = runs(&compiler);
     require("c++", found, &compiler.display().to_string());
     found.then_some(compiler)
+}
+
+/// A program by its name. `None` where there is none; tests that need it then report themselves
+/// ignored.
+///
+/// # Panics
+/// If there is none and `FILBERT_REQUIRE` names it.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let tool = PathBuf::from(name);
+    let found = runs(&tool);
+    require(name, found, name);
+    found.then_some(tool)
+}
+
+fn runs(program: &Path) -> bool {
+    std::process::Command::new(program)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 fn require(name: &str, found: bool, place: &str) {

@@ -16,6 +16,9 @@ const LEVELS: &[(&str, &str)] = &[
 /// The sets of 64-bit Arm, to be forced one by one.
 const ARM_SETS: &[&str] = &["i8mm", "dotprod", "neon"];
 
+/// Texts for programs that read a file of them.
+const TEXTS_OF_EVERY_SCRIPT: &str = "tests/texts/every_script.txt";
+
 /// Texts whose logits are compared.
 const TEXTS: usize = 200;
 const FEW_TEXTS: usize = 20;
@@ -139,7 +142,7 @@ pub(crate) fn run(quick: bool, armv7: bool) -> Result<(), String> {
         );
         agreed.push((file, texts, first.clone()));
     }
-    compare_c_programs(&agreed[0].0)?;
+    compare_c_programs(&agreed[0].0, &device)?;
     if armv7 {
         run_armv7(&agreed[0])?;
     }
@@ -276,48 +279,61 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The test program of the C library, which prints the bits of logits, here and on Arm.
-fn compare_c_programs(file: &Path) -> Result<(), String> {
-    eprintln!("=== A program in C");
+/// The programs that test the C library, one of which prints the bits of logits, here and on Arm;
+/// and the example for a device, as docs/c-api.md has it built.
+fn compare_c_programs(file: &Path, device: &Path) -> Result<(), String> {
+    eprintln!("=== Programs in C");
     let mut host = command("cargo");
     host.args(["rustc", "--release", "--locked"]);
     let mut printed = Vec::new();
     for (mut cargo, target, compiler, flags) in [
-        (host, "target".to_owned(), "cc", &[][..]),
+        (host, "target".to_owned(), "cc", &["-pthread"][..]),
         (
             arm::cargo("rustc"),
             format!("target/cross/{AARCH64}"),
             "aarch64-linux-gnu-gcc",
-            &["-static"],
+            &["-pthread", "-static", "-Wl,--gc-sections"],
         ),
     ] {
         process::run(cargo.args(["-p", "filbert-capi", "--lib", "--crate-type", "staticlib"]))?;
-        let program = folder("cross/files")?.join(format!("program-{compiler}"));
-        process::run(
-            command(compiler)
-                .args(["-Iruntime/capi/include", "runtime/capi/tests/program.c"])
-                .arg(root().join(target).join("release/libfilbert.a"))
-                .args(["-lpthread", "-ldl", "-lm", "-o"])
-                .arg(&program)
-                .args(flags),
-        )?;
-        let mut run = match flags {
-            [] => command(&program),
-            _ => emulate(&program, "max"),
+        let library = root().join(target).join("release/libfilbert.a");
+        let files = folder("cross/files")?;
+        let run = |source: &str| -> Result<Command, String> {
+            let name = Path::new(source).file_stem().unwrap_or_default();
+            let program = files.join(format!("{}-{compiler}", name.display()));
+            process::run(
+                command(compiler)
+                    .args(["-Iruntime/capi/include", source])
+                    .arg(&library)
+                    .args(["-lpthread", "-ldl", "-lm", "-o"])
+                    .arg(&program)
+                    .args(flags),
+            )?;
+            let mut run = match compiler {
+                "cc" => command(&program),
+                _ => emulate(&program, "max"),
+            };
+            run.arg(file);
+            Ok(run)
         };
-        printed.push(output(
-            run.arg(file)
+        process::run(run("runtime/capi/tests/posix.c")?.arg(files.join("package")))?;
+        let mut lines = run("runtime/capi/examples/label_lines.c")?;
+        let texts = std::fs::File::open(root().join(TEXTS_OF_EVERY_SCRIPT))
+            .map_err(|error| format!("{TEXTS_OF_EVERY_SCRIPT}: {error}"))?;
+        let labels = output(lines.stdin(texts))?;
+        let logits = output(
+            run("runtime/capi/tests/program.c")?
                 .arg("Cargo.toml")
-                .args(["a gorgeous, witty film", "dull"]),
-        )?);
+                .arg(TEXTS_OF_EVERY_SCRIPT),
+        )?;
+        printed.push([labels, logits]);
     }
     if printed[0] != printed[1] {
-        return Err(format!(
-            "C prints {} here and {} on Arm",
-            printed[0], printed[1]
-        ));
+        return Err("programs in C print other labels or logits on Arm".into());
     }
-    println!("a C program prints the same bits on Arm");
+    println!("programs in C print the same bits and labels on Arm");
+    let example = device.with_file_name("label_lines-aarch64-linux-gnu-gcc");
+    check_static(&example)?;
     Ok(())
 }
 

@@ -3,10 +3,13 @@
 mod arm;
 mod cross;
 mod header;
+mod install;
 mod kernels;
 mod process;
+mod sanitize;
 mod size;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -20,17 +23,23 @@ cargo xtask TASK
   header [--check]
       Writes the C header from the sources of the C library.
       --check  writes nothing; fails if the header is not what the sources say
+  install [--prefix DIR] [--libraries DIR]
+      Builds the C library as it ships, and copies it with its header and a file for pkg-config
+      under DIR, /usr/local if none is given.
+      --libraries  a folder in which the libraries are built already
   kernels [--check]
       Predicts the speed of the Arm kernels with llvm-mca, and writes the table in
       docs/kernels.md.
       --check  writes nothing; fails if a tile of a set is not found in the code
+  sanitize
+      Builds the C library with AddressSanitizer and runs the C programs that test it.
   size [--check]
       Builds the C library as it ships for x86-64 and 64-bit Arm, and writes how large it is and
       what it is made of in docs/size.md.
       --check  writes nothing; fails if a library is larger than 1 MiB or than recorded by more
                than 5 %, exports what is not of the C ABI, or is laid out for small pages
 
-All but `header` need an Arm toolchain: docs/kernels.md says which.";
+`cross`, `kernels` and `size` need an Arm toolchain: docs/kernels.md says which.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -42,6 +51,11 @@ fn main() -> ExitCode {
         ["header", ref options @ ..] if known(options, &["--check"]) => {
             header::run(options.contains(&"--check"))
         }
+        ["install", ref options @ ..] => match install_options(options) {
+            Some((prefix, libraries)) => install::run(Path::new(prefix), libraries.map(Path::new)),
+            None => return usage(),
+        },
+        ["sanitize"] => sanitize::run(),
         ["kernels", ref options @ ..] if known(options, &["--check"]) => {
             kernels::run(options.contains(&"--check"))
         }
@@ -52,10 +66,7 @@ fn main() -> ExitCode {
             println!("{HELP}");
             return ExitCode::SUCCESS;
         }
-        _ => {
-            eprintln!("{HELP}");
-            return ExitCode::from(2);
-        }
+        _ => return usage(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,6 +75,24 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{HELP}");
+    ExitCode::from(2)
+}
+
+/// The prefix, and the folder of the libraries.
+fn install_options<'a>(options: &[&'a str]) -> Option<(&'a str, Option<&'a str>)> {
+    let (mut prefix, mut libraries) = ("/usr/local", None);
+    for option in options.chunks(2) {
+        match *option {
+            ["--prefix", folder] => prefix = folder,
+            ["--libraries", folder] => libraries = Some(folder),
+            _ => return None,
+        }
+    }
+    Some((prefix, libraries))
 }
 
 fn known(options: &[&str], all: &[&str]) -> bool {

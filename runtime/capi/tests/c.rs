@@ -1,21 +1,19 @@
-//! A program in C, with the shared library and with the static one, and the same as C++, against
-//! the runtime.
+//! Programs in C, with the shared library and with the static one, and in C++, against the
+//! runtime; what the library leaves behind; how it is installed.
 //!
-//! C++ is reported as ignored where there is no compiler for it.
+//! What needs a tool that is absent is reported as ignored.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use filbert_convert::Checkpoint;
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
 use filbert_tests::shared;
 use libtest_mimic::{Arguments, Failed, Trial};
-use runtime::{Classifier, ErrorCode};
-
-const TEXTS: &[&str] = &["a gorgeous, witty film", "dull 😀", ""];
+use runtime::{Classification, Classifier, ErrorCode};
 
 /// What every compiler is asked for.
 const STRICT: &[&str] = &["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
@@ -23,26 +21,37 @@ const STRICT: &[&str] = &["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
 /// What the system has and the static library needs.
 const SYSTEM: &[&str] = &["-lpthread", "-ldl", "-lm"];
 
+/// How often a classifier is opened and freed.
+const CYCLES: &str = "100000";
+
+/// By how many KiB the memory may grow meanwhile: a byte a cycle.
+const MOST_GROWTH: i64 = 100;
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let cpp = shared::cpp_compiler();
+    let valgrind = shared::tool("valgrind");
+    let pkg_config = shared::tool("pkg-config");
     let trials = vec![
         Trial::test("a_c_program_has_the_bits_of_the_runtime", || {
             check(Path::new("cc"), &["-std=c99"], &shared_library()?)
         }),
         Trial::test(
             "a_c_program_with_the_static_library_has_the_bits_of_the_runtime",
-            || {
-                let mut link = vec![libraries()?.join("libfilbert.a").into_os_string()];
-                link.extend(SYSTEM.iter().map(OsString::from));
-                check(Path::new("cc"), &["-std=c99"], &link)
-            },
+            || check(Path::new("cc"), &["-std=c99"], &static_library()?),
         ),
         Trial::test("a_cpp_program_has_the_bits_of_the_runtime", {
             let compiler = cpp.clone().unwrap_or_default();
             move || check(&compiler, &["-std=c++11", "-x", "c++"], &shared_library()?)
         })
         .with_ignored_flag(cpp.is_none()),
+        Trial::test("threads_share_cancel_and_close_a_classifier", check_posix),
+        Trial::test("memory_stays_flat_over_100000_cycles", check_cycles),
+        Trial::test("valgrind_finds_nothing", check_valgrind).with_ignored_flag(valgrind.is_none()),
+        Trial::test("the_example_labels_lines", check_example),
+        Trial::test("the_example_is_one_static_program", check_static_example),
+        Trial::test("a_program_finds_the_installed_library", check_installed)
+            .with_ignored_flag(pkg_config.is_none()),
         Trial::test("the_readmes_program_runs", check_readme),
         Trial::test("the_header_declares_what_is_exported", check_header),
     ];
@@ -80,6 +89,13 @@ fn shared_library() -> Result<Vec<OsString>, Failed> {
     let mut path = OsString::from("-Wl,-rpath,");
     path.push(&folder);
     Ok(vec!["-L".into(), folder, "-lfilbert".into(), path])
+}
+
+/// What links a program with the static library.
+fn static_library() -> Result<Vec<OsString>, Failed> {
+    let mut link = vec![libraries()?.join("libfilbert.a").into_os_string()];
+    link.extend(SYSTEM.iter().map(OsString::from));
+    Ok(link)
 }
 
 fn run(command: &mut Command) -> Result<String, Failed> {
@@ -124,22 +140,225 @@ fn convert(to: &Path) -> Result<(), Failed> {
     Ok(std::fs::write(to, package.into_bytes())?)
 }
 
-/// Compiles and runs the program, and compares what it prints.
-fn check(compiler: &Path, language: &[&str], link: &[OsString]) -> Result<(), Failed> {
+/// A program that is compiled, and a model, in a folder of their own.
+struct Built {
+    folder: tempfile::TempDir,
+    program: PathBuf,
+    model: PathBuf,
+}
+
+/// Compiles a source, which lies in this crate.
+fn build(
+    compiler: &Path,
+    language: &[&str],
+    source: &str,
+    link: &[OsString],
+) -> Result<Built, Failed> {
     let folder = tempfile::tempdir()?;
     let program = folder.path().join("program");
-    let source = here().join("tests/program.c");
-    compile(compiler, language, &source, link, &program)?;
+    compile(compiler, language, &here().join(source), link, &program)?;
     let model = folder.path().join("model.filbert");
     convert(&model)?;
-    let printed = run(Command::new(&program)
-        .arg(&model)
+    Ok(Built {
+        folder,
+        program,
+        model,
+    })
+}
+
+/// Compiles and runs the program, and compares what it prints.
+fn check(compiler: &Path, language: &[&str], link: &[OsString]) -> Result<(), Failed> {
+    let built = build(compiler, language, "tests/program.c", link)?;
+    let printed = run(Command::new(&built.program)
+        .arg(&built.model)
         .arg(here().join("Cargo.toml"))
-        .args(TEXTS))?;
-    let expected = expected(&model)?;
+        .arg(shared::texts_file()))?;
+    let expected = expected(&built.model)?;
     if printed != expected {
-        return Err(format!("C has\n{printed}and the runtime\n{expected}").into());
+        let lines = printed.lines().zip(expected.lines());
+        let first = lines.enumerate().find(|(_, (a, b))| a != b);
+        return Err(format!("C prints other lines than the runtime: {first:?}").into());
     }
+    Ok(())
+}
+
+fn check_posix() -> Result<(), Failed> {
+    let language = ["-std=c99", "-pthread"];
+    let built = build(
+        Path::new("cc"),
+        &language,
+        "tests/posix.c",
+        &shared_library()?,
+    )?;
+    let printed = run(Command::new(&built.program)
+        .arg(&built.model)
+        .arg(built.folder.path().join("package")))?;
+    if printed == "done\n" {
+        Ok(())
+    } else {
+        Err(format!("it prints {printed:?}").into())
+    }
+}
+
+fn check_cycles() -> Result<(), Failed> {
+    // `gnu`: what looks at its own memory is not standard C.
+    let built = build(
+        Path::new("cc"),
+        &["-std=gnu99"],
+        "tests/cycles.c",
+        &shared_library()?,
+    )?;
+    let growth = run(Command::new(&built.program).arg(&built.model).arg(CYCLES))?;
+    let growth: i64 = growth.trim().parse()?;
+    if growth > MOST_GROWTH {
+        return Err(format!("the memory in use grew by {growth} KiB").into());
+    }
+    Ok(())
+}
+
+/// Memory that is lost or misused, in all that the programs do.
+fn check_valgrind() -> Result<(), Failed> {
+    for (source, more) in [
+        ("tests/program.c", here().join("Cargo.toml")),
+        ("tests/posix.c", PathBuf::from("package")),
+    ] {
+        let language = ["-std=c99", "-pthread"];
+        let built = build(Path::new("cc"), &language, source, &shared_library()?)?;
+        let texts = built.folder.path().join("texts");
+        // Some of them: valgrind is slow.
+        let all = std::fs::read_to_string(shared::texts_file())?;
+        let some = all.lines().filter(|line| line.len() < 60).step_by(8);
+        std::fs::write(
+            &texts,
+            some.fold(String::new(), |all, line| all + line + "\n"),
+        )?;
+        let mut command = Command::new("valgrind");
+        command
+            // Else a busy thread may keep the others waiting for ever.
+            .arg("--fair-sched=yes")
+            .args(["--quiet", "--error-exitcode=9", "--leak-check=full"])
+            .args(["--errors-for-leak-kinds=definite,indirect,possible"])
+            .arg(&built.program)
+            .arg(&built.model)
+            .arg(more)
+            .current_dir(built.folder.path());
+        if source.ends_with("program.c") {
+            command.arg(&texts);
+        }
+        // It does not know AVX-512.
+        if cfg!(target_arch = "x86_64") {
+            command.env("FILBERT_ISA", "avx2");
+        }
+        run(&mut command)?;
+    }
+    Ok(())
+}
+
+/// The example reads lines and prints labels.
+fn check_lines(built: &Built) -> Result<(), Failed> {
+    let mut child = Command::new(&built.program)
+        .arg(&built.model)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let lines = "a gorgeous, witty film\n\ndull, without an end of line";
+    let mut stdin = child.stdin.take().ok_or("no standard input")?;
+    std::io::Write::write_all(&mut stdin, lines.as_bytes())?;
+    drop(stdin);
+    let output = child.wait_with_output()?;
+    let printed = String::from_utf8(output.stdout)?;
+    let labels: Vec<_> = printed
+        .lines()
+        .filter_map(|line| line.split('\t').next())
+        .collect();
+    if !output.status.success() || labels.len() != 3 {
+        return Err(format!("{}: {printed:?}", output.status).into());
+    }
+    if (labels[0], labels[2]) != ("POSITIVE", "NEGATIVE") {
+        return Err(format!("it prints {printed:?}").into());
+    }
+    // What it says of a file that is none.
+    let refused = Command::new(&built.program)
+        .arg(here().join("Cargo.toml"))
+        .output()?;
+    let message = String::from_utf8(refused.stderr)?;
+    if refused.status.code() != Some(1) || !message.contains("is not a .filbert file") {
+        return Err(format!("{}: {message:?}", refused.status).into());
+    }
+    Ok(())
+}
+
+fn check_example() -> Result<(), Failed> {
+    check_lines(&build(
+        Path::new("cc"),
+        &["-std=c99"],
+        "examples/label_lines.c",
+        &shared_library()?,
+    )?)
+}
+
+/// As docs/c-api.md has it.
+fn check_static_example() -> Result<(), Failed> {
+    let mut link = static_library()?;
+    link.insert(0, "-static".into());
+    let built = build(
+        Path::new("cc"),
+        &["-std=c99"],
+        "examples/label_lines.c",
+        &link,
+    )?;
+    let headers = run(Command::new("readelf")
+        .arg("--program-headers")
+        .arg(&built.program))?;
+    if headers.contains("INTERP") {
+        return Err("the program needs a dynamic linker".into());
+    }
+    check_lines(&built)
+}
+
+/// `cargo xtask install`, and a program that pkg-config compiles, both ways.
+fn check_installed() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let prefix = folder.path().join("usr");
+    install(&prefix)?;
+    let flags = |more: &[&str]| -> Result<Vec<OsString>, Failed> {
+        let flags = run(Command::new("pkg-config")
+            .args(more)
+            .args(["--cflags", "--libs", "filbert"])
+            .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")))?;
+        Ok(flags.split_whitespace().map(OsString::from).collect())
+    };
+    let model = folder.path().join("model.filbert");
+    convert(&model)?;
+    for (name, more) in [("shared", &[][..]), ("static", &["--static"][..])] {
+        let program = folder.path().join(name);
+        let mut command = Command::new("cc");
+        command.arg(here().join("examples/label_lines.c"));
+        if name == "static" {
+            command.arg("-static");
+        }
+        run(command.arg("-o").arg(&program).args(flags(more)?))?;
+        let built = Command::new(&program)
+            .arg(&model)
+            .env("LD_LIBRARY_PATH", prefix.join("lib"))
+            .stdin(Stdio::null())
+            .output()?;
+        if !built.status.success() {
+            let message = String::from_utf8_lossy(&built.stderr).into_owned();
+            return Err(format!("{name}: {}: {message}", built.status).into());
+        }
+    }
+    Ok(())
+}
+
+/// Installs the libraries that this test built.
+fn install(prefix: &Path) -> Result<(), Failed> {
+    run(Command::new(env!("CARGO"))
+        .args(["xtask", "install", "--prefix"])
+        .arg(prefix)
+        .arg("--libraries")
+        .arg(libraries()?)
+        .current_dir(shared::repository()))?;
     Ok(())
 }
 
@@ -179,23 +398,36 @@ fn expected(model: &Path) -> Result<String, Failed> {
         ErrorCode::InvalidArgument,
         ErrorCode::TextTooLong,
         ErrorCode::SelfTest,
+        ErrorCode::Cancelled,
+        ErrorCode::Closed,
     ] {
         write!(lines, " {}", code as u32)?;
     }
     lines.push('\n');
     let classifier = Classifier::open(model)?;
-    for text in TEXTS {
-        let result = classifier.classify(text)?;
-        for category in result.categories() {
-            let (index, label) = (category.index, category.label);
-            let score = category.score.to_bits();
-            writeln!(lines, "category {index} {label} {score:08x}")?;
-        }
-        for logit in result.logits() {
-            writeln!(lines, "logit {:08x}", logit.to_bits())?;
-        }
+    for text in std::fs::read_to_string(shared::texts_file())?.lines() {
+        write_result(&classifier.classify(text)?, &mut lines)?;
     }
+    write_result(&classifier.classify_pair("a film", "of joy")?, &mut lines)?;
     Ok(lines)
+}
+
+fn write_result(result: &Classification<'_>, lines: &mut String) -> std::fmt::Result {
+    let truncated = if result.truncated() {
+        ", truncated"
+    } else {
+        ""
+    };
+    writeln!(lines, "tokens {}{truncated}", result.tokens())?;
+    for category in result.categories() {
+        let (index, label) = (category.index, category.label);
+        let score = category.score.to_bits();
+        writeln!(lines, "category {index} {label} {score:08x}")?;
+    }
+    for logit in result.logits() {
+        writeln!(lines, "logit {:08x}", logit.to_bits())?;
+    }
+    Ok(())
 }
 
 /// The functions that are exported by name are those of the header. `cargo xtask size --check`

@@ -265,7 +265,7 @@ impl Model {
         let length = usize::try_from(length)
             .map_err(|_| invalid(format!("length: {length} bytes are more than any memory")))?;
         let map = map(MmapOptions::new().offset(offset).len(length), file).map_err(cannot_open)?;
-        Self::from_storage(Storage::Map(map))
+        Self::from_storage(Storage::Map(map)).map_err(|error| error.at(offset))
     }
 
     /// Checks bytes that are there as long as the program runs, such as those of
