@@ -7,8 +7,8 @@ use crate::error::{Error, ErrorCode};
 
 /// Ends calls from another thread: give a clone of it to the call, and keep one to cancel with.
 ///
-/// It stays cancelled. A call ends within the time of one layer of the model, and one that
-/// begins later ends at once.
+/// It stays cancelled. A call ends within the time of one layer of the model, or of a long
+/// text's tokens, and one that begins later ends at once.
 #[derive(Clone, Debug, Default)]
 pub struct Cancellation(Arc<AtomicBool>);
 

@@ -316,7 +316,10 @@ fn compare_c_programs(file: &Path, device: &Path) -> Result<(), String> {
             run.arg(file);
             Ok(run)
         };
-        process::run(run("runtime/capi/tests/posix.c")?.arg(files.join("package")))?;
+        process::run(
+            run("runtime/capi/tests/posix.c")?
+                .args([files.join("package").as_path(), Path::new("50000")]),
+        )?;
         let mut lines = run("runtime/capi/examples/label_lines.c")?;
         let texts = std::fs::File::open(root().join(TEXTS_OF_EVERY_SCRIPT))
             .map_err(|error| format!("{TEXTS_OF_EVERY_SCRIPT}: {error}"))?;

@@ -1,12 +1,13 @@
 //! `cargo xtask install`: the C library where other programs find it.
 
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::path::{Path, PathBuf};
 
 use crate::process::{self, command, root};
 
 const HEADER: &str = "runtime/capi/include/filbert.h";
 const PACKAGE: &str = "runtime/capi/filbert.pc.in";
-const LIBRARIES: &[&str] = &["libfilbert.so", "libfilbert.a"];
+const STATIC: &str = "libfilbert.a";
 
 /// Copies libraries and header under `prefix`, and writes the file for pkg-config. The libraries
 /// are those in a folder, or built as they ship.
@@ -22,7 +23,8 @@ pub(crate) fn run(prefix: &Path, libraries: Option<&Path>) -> Result<(), String>
         Ok(folder)
     };
     let lib = folder("lib")?;
-    for name in LIBRARIES {
+    let shared = format!("{DLL_PREFIX}filbert{DLL_SUFFIX}");
+    for name in [STATIC, &shared] {
         copy(&from.join(name), &lib.join(name))?;
     }
     copy(&root().join(HEADER), &folder("include")?.join("filbert.h"))?;
@@ -54,7 +56,9 @@ fn build() -> Result<PathBuf, String> {
     Ok(target.join("ship"))
 }
 
+/// Puts a copy in the place of what was there, which programs may have mapped.
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    std::fs::copy(from, to).map_err(|error| format!("{}: {error}", from.display()))?;
-    Ok(())
+    let new = to.with_extension("new");
+    std::fs::copy(from, &new).map_err(|error| format!("{}: {error}", from.display()))?;
+    std::fs::rename(&new, to).map_err(|error| format!("{}: {error}", to.display()))
 }

@@ -42,7 +42,7 @@ pub(crate) fn run() -> Result<(), String> {
         run.arg(&model);
         match name {
             "program" => run.args(["Cargo.toml", "tests/texts/every_script.txt"]),
-            "posix" => run.arg(folder.join("package")),
+            "posix" => run.arg(folder.join("package")).arg("100000"),
             _ => run.arg(CYCLES),
         };
         let lines = output(run.env("ASAN_OPTIONS", "detect_leaks=1"))?

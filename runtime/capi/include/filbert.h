@@ -19,10 +19,13 @@
  * text. Text that comes out says whether it ends with a NUL.
  *
  * Null pointers. Where a pointer is needed, NULL is FILBERT_ERROR_INVALID_ARGUMENT; a function
- * that cannot fail returns 0 or NULL for it, or does nothing. Any other pointer must be valid:
- * a handle must come from this library and not be freed.
+ * that cannot fail returns 0 or NULL for it, or does nothing. NULL with a length or count of 0 is
+ * no bytes, or none. Any other pointer must be valid: a handle must come from this library and
+ * not be freed.
  *
- * Threads. Each handle says what several threads may do with it at once.
+ * Threads. Each handle says what several threads may do with it at once. A child of fork must
+ * not use, close or free handles of its parent. Opening reads the environment, which no other
+ * thread may change meanwhile (setenv).
  *
  * Compatibility. Functions and error codes stay; new ones come. filbert_options grows at its
  * end and begins with its size; other structs stay as they are.
@@ -149,7 +152,7 @@ typedef struct filbert_results filbert_results;
 
 /**
  * Some text: its first byte and its length in bytes. It is UTF-8, need not end with a NUL, and
- * may contain some. NULL with length 0 is the empty text.
+ * may contain some, even a label of a model. NULL with length 0 is the empty text.
  */
 typedef struct {
   /**
@@ -186,7 +189,8 @@ typedef struct {
    */
   size_t max_results;
   /**
-   * The least score of a category in a result; 0 stands for none.
+   * The least score of a category in a result; 0 stands for none. (Of a regression model, whose
+   * scores may be negative, FLT_MIN is next to 0.)
    */
   float score_threshold;
   /**
@@ -301,8 +305,8 @@ const char *filbert_kernel_sets(void);
 filbert_cancellation *filbert_cancellation_new(void);
 
 /**
- * Ends every call that was given this cancellation, within the time of one layer of the model:
- * FILBERT_ERROR_CANCELLED. It stays cancelled: a call that begins later ends at once. NULL is
+ * Ends every call that was given this cancellation, within the time of one layer of the model or
+ * of a long text's tokens: FILBERT_ERROR_CANCELLED. It stays cancelled: a call that begins later ends at once. NULL is
  * ignored.
  */
 void filbert_cancellation_cancel(const filbert_cancellation *cancellation);
@@ -320,7 +324,8 @@ void filbert_cancellation_free(filbert_cancellation *cancellation);
  * renaming a new file over it.
  *
  * Errors: IO, NOT_A_MODEL, UNSUPPORTED, MALFORMED, CHECKSUM; INVALID_ARGUMENT also for labels
- * that the model does not have and for threads that cannot be started.
+ * that the model does not have, for threads that cannot be started, and for a FILBERT_ISA in the
+ * environment that names no kernel set of this CPU.
  */
 filbert_error *filbert_classifier_open(const char *path,
                                        size_t path_length,
@@ -428,8 +433,8 @@ filbert_error *filbert_verify(const filbert_classifier *classifier);
 
 /**
  * Closes the classifier while other threads may use it: calls that run end within the time of
- * one layer of the model, with FILBERT_ERROR_CLOSED, and so does each call that begins later.
- * When this returns, the file is closed, and memory that was given to
+ * one layer of the model, or of a long text's tokens, with FILBERT_ERROR_CLOSED, and so does
+ * each call that begins later. (filbert_verify runs to its end.) When this returns, the file is closed, and memory that was given to
  * filbert_classifier_open_memory is no longer used. Results and labels stay.
  *
  * The classifier must still be freed. It may be closed twice; NULL is ignored.

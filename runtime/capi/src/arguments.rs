@@ -8,7 +8,7 @@ use runtime::Input;
 use crate::error::Failure;
 
 /// Some text: its first byte and its length in bytes. It is UTF-8, need not end with a NUL, and
-/// may contain some. NULL with length 0 is the empty text.
+/// may contain some, even a label of a model. NULL with length 0 is the empty text.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct TextRecord {
@@ -34,8 +34,20 @@ pub struct InputRecord {
 /// # Safety
 /// `pointer` is null, or points to a `T` that nobody changes or frees while `'a` lasts.
 pub(crate) unsafe fn reference<'a, T>(pointer: *const T, name: &str) -> Result<&'a T, Failure> {
-    // SAFETY: the caller says so; a null pointer is `None`.
+    check_aligned(pointer, name)?;
+    // SAFETY: it is aligned, and the caller says the rest; a null pointer is `None`.
     unsafe { pointer.as_ref() }.ok_or_else(|| Failure::null(name))
+}
+
+/// Refuses an address at which no `T` can be.
+pub(crate) fn check_aligned<T>(pointer: *const T, name: &str) -> Result<(), Failure> {
+    if pointer.is_aligned() {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "{name}: expected a multiple of {} as address, found {pointer:p}",
+        align_of::<T>()
+    )))
 }
 
 /// The place where a result goes.
@@ -50,19 +62,20 @@ impl<T> Output<T> {
         if pointer.is_null() {
             return Err(Failure::null(name));
         }
+        check_aligned(pointer, name)?;
         let output = Self(pointer);
         output.set(empty);
         Ok(output)
     }
 
     pub(crate) fn set(&self, value: T) {
-        // SAFETY: the pointer is not null, as `new` checked, and its caller said that it may
-        // then be written. What was there before is not dropped: it may be uninitialized.
+        // SAFETY: the pointer is neither null nor askew, as `new` checked, and its caller said that
+        // it may then be written. What was there before is not dropped: it may be uninitialized.
         unsafe { self.0.write(value) };
     }
 }
 
-/// Values that are given by the first one and their number. None at no address are none.
+/// Values that are given by the first one and their number. No values at no address are none.
 ///
 /// # Safety
 /// `data` is null, or points to `count` values that nobody changes or frees while `'a` lasts.
@@ -82,12 +95,7 @@ pub(crate) unsafe fn values<'a, T>(
             "{name}: {count} are more than any memory"
         )));
     }
-    if !data.is_aligned() {
-        return Err(Failure::invalid(format!(
-            "{name}: expected a multiple of {} as address, found {data:p}",
-            align_of::<T>()
-        )));
-    }
+    check_aligned(data, name)?;
     // SAFETY: the pointer is neither null nor askew, there are no more values than a slice may
     // have, and the caller says that so many are there and stay.
     Ok(unsafe { slice::from_raw_parts(data, count) })

@@ -18,8 +18,8 @@ pub extern "C" fn filbert_cancellation_new() -> *mut CancellationHandle {
     })
 }
 
-/// Ends every call that was given this cancellation, within the time of one layer of the model:
-/// FILBERT_ERROR_CANCELLED. It stays cancelled: a call that begins later ends at once. NULL is
+/// Ends every call that was given this cancellation, within the time of one layer of the model or
+/// of a long text's tokens: FILBERT_ERROR_CANCELLED. It stays cancelled: a call that begins later ends at once. NULL is
 /// ignored.
 ///
 /// # Safety

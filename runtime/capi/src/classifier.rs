@@ -65,8 +65,9 @@ impl ClassifierHandle {
             Ok(())
         });
         let classifier = self.classifier.write();
-        let closed = classifier.unwrap_or_else(PoisonError::into_inner).take();
-        drop(closed);
+        let mut classifier = classifier.unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: who closes at the same time returns when it is closed too.
+        *classifier = None;
     }
 }
 
@@ -77,7 +78,8 @@ impl ClassifierHandle {
 /// renaming a new file over it.
 ///
 /// Errors: IO, NOT_A_MODEL, UNSUPPORTED, MALFORMED, CHECKSUM; INVALID_ARGUMENT also for labels
-/// that the model does not have and for threads that cannot be started.
+/// that the model does not have, for threads that cannot be started, and for a FILBERT_ISA in the
+/// environment that names no kernel set of this CPU.
 ///
 /// # Safety
 /// `path` points to `path_length` bytes, `options` is null or a record that begins with its
@@ -372,8 +374,8 @@ pub unsafe extern "C" fn filbert_verify(classifier: *const ClassifierHandle) -> 
 }
 
 /// Closes the classifier while other threads may use it: calls that run end within the time of
-/// one layer of the model, with FILBERT_ERROR_CLOSED, and so does each call that begins later.
-/// When this returns, the file is closed, and memory that was given to
+/// one layer of the model, or of a long text's tokens, with FILBERT_ERROR_CLOSED, and so does
+/// each call that begins later. (filbert_verify runs to its end.) When this returns, the file is closed, and memory that was given to
 /// filbert_classifier_open_memory is no longer used. Results and labels stay.
 ///
 /// The classifier must still be freed. It may be closed twice; NULL is ignored.

@@ -189,7 +189,7 @@ pub unsafe extern "C" fn filbert_error_message(
     let message = unsafe { error.as_ref() }.map_or(c"", |error| &error.message);
     if !length.is_null() {
         // SAFETY: it is not null, so the caller says that it may be written.
-        unsafe { length.write(message.count_bytes()) };
+        unsafe { length.write_unaligned(message.count_bytes()) };
     }
     message.as_ptr()
 }

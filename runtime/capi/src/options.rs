@@ -5,7 +5,7 @@ use std::slice;
 
 use runtime::{Options, Truncation};
 
-use crate::arguments::{TextRecord, texts};
+use crate::arguments::{TextRecord, check_aligned, texts};
 use crate::error::Failure;
 
 /// The longer of two texts is cut, token by token; a single text at its end.
@@ -34,7 +34,8 @@ pub struct OptionsRecord {
     pub threads: usize,
     /// Categories in a result, the best ones; 0 stands for all.
     pub max_results: usize,
-    /// The least score of a category in a result; 0 stands for none.
+    /// The least score of a category in a result; 0 stands for none. (Of a regression model, whose
+    /// scores may be negative, FLT_MIN is next to 0.)
     pub score_threshold: f32,
     /// What is done with a text that is too long for the model: a FILBERT_TRUNCATION_*.
     pub truncation: u32,
@@ -47,6 +48,9 @@ pub struct OptionsRecord {
     /// How many there are.
     pub denied_label_count: usize,
 }
+
+/// More bytes than the options of any version have: a size above it was not set.
+const LARGEST: usize = 4096;
 
 impl OptionsRecord {
     /// Zeros, which are the defaults.
@@ -72,15 +76,11 @@ impl OptionsRecord {
         if options.is_null() {
             return Ok(Self::DEFAULT);
         }
-        if !options.is_aligned() {
-            return Err(Failure::invalid(format!(
-                "options: expected a multiple of {} as address, found {options:p}",
-                align_of::<Self>()
-            )));
-        }
+        check_aligned(options, "options")?;
         // SAFETY: it is neither null nor askew, and begins with a size, as the caller says.
         let size = unsafe { options.cast::<usize>().read() };
-        if size < size_of::<usize>() || size > isize::MAX as usize {
+        if size < size_of::<usize>() || size > LARGEST || !size.is_multiple_of(align_of::<usize>())
+        {
             return Err(Failure::invalid(format!(
                 "options: expected their size in the first field, found {size}"
             )));
@@ -95,8 +95,8 @@ impl OptionsRecord {
         }
         let mut record = Self::DEFAULT;
         // SAFETY: `known` is at most as long as the record. It has no padding, as is asserted
-        // below, and its fields are numbers and pointers, of which any bytes are a value: the
-        // rest of one of which there is only a part is zero.
+        // below, and its fields are numbers and pointers, of which any bytes are a value; no
+        // pointer is divided, since the size is a multiple of a pointer's.
         unsafe {
             ptr::copy_nonoverlapping(known.as_ptr(), (&raw mut record).cast(), known.len());
         }
@@ -139,7 +139,8 @@ impl OptionsRecord {
     }
 }
 
-/// The record has no padding: its size is that of its fields.
+/// The record has no padding, which a program would not set to zero: its size is that of its
+/// fields.
 const _: () = assert!(
     size_of::<OptionsRecord>()
         == 3 * size_of::<usize>() + 8 + 2 * (size_of::<*const u8>() + size_of::<usize>())
@@ -178,5 +179,7 @@ mod tests {
     fn options_without_a_size_are_refused() {
         assert!(read(&[0, 3]).is_err());
         assert!(read(&[usize::MAX, 3]).is_err());
+        assert!(read(&[LARGEST + size_of::<usize>(), 3]).is_err());
+        assert!(read(&[size_of::<usize>() + 1, 3]).is_err());
     }
 }

@@ -1,5 +1,6 @@
 /* Opens, classifies and frees again and again, and prints how much the memory in use grew after
  * the first tenth, in KiB. Arguments: a model, and how often. For Linux. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,13 +29,16 @@ static long resident_kilobytes(void)
     return kilobytes;
 }
 
-static size_t open_descriptors(void)
+/* Entries of a folder of /proc: open descriptors, or threads. */
+static size_t count_entries(const char *path)
 {
-    int descriptor = open("/", O_RDONLY);
-    assert(descriptor >= 0);
-    close(descriptor);
-    /* The lowest free one. */
-    return (size_t)descriptor;
+    DIR *folder = opendir(path);
+    size_t count = 0;
+    assert(folder != NULL);
+    while (readdir(folder) != NULL)
+        count++;
+    closedir(folder);
+    return count;
 }
 
 static void succeed(filbert_error *error)
@@ -49,7 +53,7 @@ int main(int count, char **arguments)
 {
     const char *path;
     long cycles, cycle, before = 0;
-    size_t descriptors = open_descriptors();
+    size_t descriptors, threads;
     int file;
     struct stat status;
 
@@ -58,7 +62,10 @@ int main(int count, char **arguments)
     cycles = atol(arguments[2]);
     file = open(path, O_RDONLY);
     assert(file >= 0 && fstat(file, &status) == 0);
+    descriptors = count_entries("/proc/self/fd");
+    threads = count_entries("/proc/self/task");
     for (cycle = 0; cycle < cycles; cycle++) {
+        filbert_options options = {0};
         filbert_classifier *classifier;
         filbert_cancellation *cancellation = filbert_cancellation_new();
         filbert_results *results;
@@ -67,8 +74,10 @@ int main(int count, char **arguments)
 
         if (cycle == cycles / 10)
             before = resident_kilobytes();
+        options.size = sizeof options;
+        options.threads = cycle % 50 == 0 ? 2 : 1;
         if (cycle % 2 == 0)
-            succeed(filbert_classifier_open(path, strlen(path), NULL, &classifier));
+            succeed(filbert_classifier_open(path, strlen(path), &options, &classifier));
         else
             succeed(filbert_classifier_open_descriptor(file, 0, (uint64_t)status.st_size, NULL,
                                                        &classifier));
@@ -83,7 +92,8 @@ int main(int count, char **arguments)
         filbert_classifier_free(classifier);
     }
     printf("%ld\n", resident_kilobytes() - before);
+    assert(count_entries("/proc/self/fd") == descriptors);
+    assert(count_entries("/proc/self/task") == threads);
     close(file);
-    assert(open_descriptors() == descriptors);
     return 0;
 }

@@ -1,6 +1,6 @@
 /* What needs a POSIX system: several threads with one classifier at once, and models in a part of
- * a file. Arguments: a model, and a file to write. Ends with a failed assertion where an answer or
- * an error is not the one expected. */
+ * a file. Arguments: a model, a file to write, and how many texts take many seconds. Ends with a
+ * failed assertion where an answer or an error is not the one expected. */
 #define _POSIX_C_SOURCE 200809L
 #include <fcntl.h>
 #include <pthread.h>
@@ -75,22 +75,17 @@ static void *classify(void *argument)
     return NULL;
 }
 
-/* Large batches, until they are ended. */
+/* A batch that would take many seconds, which another thread ends. */
 static void *classify_until(void *argument)
 {
     const struct job *job = (const struct job *)argument;
-    for (;;) {
-        filbert_results *results = NULL;
-        filbert_error *error = filbert_classifier_classify_batch(
-            job->classifier, job->inputs, job->count, job->cancellation, &results);
-        if (error != NULL) {
-            assert(filbert_error_code(error) == job->code && results == NULL);
-            filbert_error_free(error);
-            return NULL;
-        }
-        assert(filbert_results_count(results) == job->count);
-        filbert_results_free(results);
-    }
+    filbert_results *results = NULL;
+    filbert_error *error = filbert_classifier_classify_batch(
+        job->classifier, job->inputs, job->count, job->cancellation, &results);
+    assert(error != NULL && results == NULL);
+    assert(filbert_error_code(error) == job->code);
+    filbert_error_free(error);
+    return NULL;
 }
 
 static void run(void *(*work)(void *), struct job *job, int count, void (*meanwhile)(struct job *))
@@ -198,7 +193,7 @@ static void open_parts(const char *model, const char *package)
 int main(int count, char **arguments)
 {
     size_t threads;
-    assert(count == 3);
+    assert(count == 4);
     open_parts(arguments[1], arguments[2]);
     for (threads = 1; threads <= 3; threads += 2) {
         struct job job;
@@ -218,7 +213,7 @@ int main(int count, char **arguments)
         }
         run(classify, &job, THREADS, NULL);
 
-        job.count = 3000;
+        job.count = (size_t)atol(arguments[3]);
         job.inputs = (filbert_input *)calloc(job.count, sizeof *job.inputs);
         assert(job.inputs != NULL);
         for (i = 0; i < job.count; i++) {

@@ -204,7 +204,8 @@ static void refuse_to_open(const char *model, const char *no_model)
     assert(classifier == NULL);
     expect(filbert_classifier_open(no_model, strlen(no_model), NULL, &classifier),
            FILBERT_ERROR_NOT_A_MODEL, no_model);
-    expect(filbert_classifier_open("", 0, NULL, &classifier), FILBERT_ERROR_IO, "");
+    expect(filbert_classifier_open("", 0, NULL, &classifier), FILBERT_ERROR_IO,
+           "cannot be opened");
     expect(filbert_classifier_open("a\0b", 3, NULL, &classifier), FILBERT_ERROR_IO, "a");
     expect(filbert_classifier_open("\xff", 1, NULL, &classifier),
            FILBERT_ERROR_INVALID_ARGUMENT, "path");
@@ -239,7 +240,7 @@ static void refuse_to_open(const char *model, const char *no_model)
     options.denied_labels = labels;
     options.denied_label_count = 1;
     expect(filbert_classifier_open(model, strlen(model), &options, &classifier),
-           FILBERT_ERROR_INVALID_ARGUMENT, "");
+           FILBERT_ERROR_INVALID_ARGUMENT, "found both");
     assert(classifier == NULL);
 
     memset(&newer, 0, sizeof newer);
@@ -403,7 +404,7 @@ static void open_from_memory(const char *model)
     filbert_results_free(results);
 }
 
-/* Cancelled before it begins: threads.c cancels calls that run. */
+/* Cancelled before it begins: posix.c cancels calls that run. */
 static void cancel(const filbert_classifier *classifier)
 {
     filbert_cancellation *cancellation = filbert_cancellation_new();
