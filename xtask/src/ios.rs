@@ -2,7 +2,8 @@
 //! without a Mac.
 //!
 //! The profile `ship` links all of Rust into one object, of which only what the C ABI reaches is
-//! left. So what this object refers to is what an app gets.
+//! left. So what this object refers to is what an app gets; without a Mac, Rust's linker confirms
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -164,8 +165,47 @@ fn check_targets() -> Result<(), String> {
         cargo.envs(OLDEST.iter().copied());
         cargo.arg("-Zbuild-std=std,panic_unwind");
         let library = build(cargo, target, "target/mobile")?;
-        inspect(target, &library)?;
+        if inspect(target, &library)?.format == BinaryFormat::MachO {
+            inspect_linked(target, &link(&library)?)?;
+        }
     }
+    Ok(())
+}
+
+/// Links a library for a device as an app does, with what no function of the C ABI reaches left
+/// out. What the system has is not here, and stays open.
+fn link(library: &Path) -> Result<PathBuf, String> {
+    let sysroot = process::output(command("rustc").args(["--print", "sysroot"]))?;
+    let host = process::output(command("rustc").args(["--print", "host-tuple"]))?;
+    let linker = Path::new(sysroot.trim())
+        .join("lib/rustlib")
+        .join(host.trim())
+        .join("bin/rust-lld");
+    let linked = library.with_extension("dylib");
+    let version = OLDEST[0].1;
+    let mut link = command(linker);
+    link.args(["-flavor", "darwin", "-arch", "arm64", "-dylib"]);
+    link.args(["-platform_version", "ios", version, version]);
+    link.args(["-undefined", "dynamic_lookup", "-dead_strip", "-x"]);
+    link.args(["-exported_symbol", "_filbert_*", "-all_load"]);
+    process::run(link.arg("-o").arg(&linked).arg(library))?;
+    Ok(linked)
+}
+
+/// Fails unless what is left after the link is all of the C ABI and what the manifest declares.
+fn inspect_linked(target: &str, path: &Path) -> Result<(), String> {
+    let bytes = fs::read(path).map_err(|error| in_file(path, error))?;
+    let mut linked = Symbols::new();
+    let file = object::File::parse(&*bytes).map_err(|error| in_file(path, error))?;
+    linked.add(&file).map_err(|error| in_file(path, error))?;
+    let in_file = |message: String| in_file(path, message);
+    check_functions(&process::read(&root().join(HEADER))?, &linked).map_err(in_file)?;
+    let used = check_reasons(&process::read(&root().join(MANIFEST))?, &linked).map_err(in_file)?;
+    println!(
+        "{target}: linked, {} KB of code and data; Apple demands a reason, which is declared, for: {}",
+        linked.loaded / 1000,
+        list(used),
+    );
     Ok(())
 }
 
@@ -179,79 +219,77 @@ fn build(mut cargo: Command, target: &str, target_folder: &str) -> Result<PathBu
     Ok(folder.join("ship").join(LIBRARY))
 }
 
-/// Fails unless a library has all of the C ABI, and needs no reason that is not declared.
-fn inspect(target: &str, path: &Path) -> Result<(), String> {
+/// Fails unless a static library has all of the C ABI, and needs no reason that is not declared.
+fn inspect(target: &str, path: &Path) -> Result<Symbols, String> {
     let bytes = fs::read(path).map_err(|error| in_file(path, error))?;
-    let library = Library::parse(&bytes).map_err(|error| in_file(path, error))?;
-    let in_target = |message: String| format!("{target}: {message}");
-    let header = process::read(&root().join(HEADER))?;
-    check_functions(&header, &library).map_err(in_target)?;
-    let mut privacy = String::new();
+    let library = Symbols::of_archive(&bytes).map_err(|error| in_file(path, error))?;
+    let in_file = |message: String| in_file(path, message);
+    check_functions(&process::read(&root().join(HEADER))?, &library).map_err(in_file)?;
     if library.format == BinaryFormat::MachO {
-        let manifest = process::read(&root().join(MANIFEST))?;
-        let used = check_reasons(&manifest, &library).map_err(in_target)?;
-        privacy = match &*used.into_iter().collect::<Vec<_>>().join(", ") {
-            "" => "; nothing that Apple asks a reason for".into(),
-            used => format!("; needs a reason, which is declared: {used}"),
-        };
+        check_reasons(&process::read(&root().join(MANIFEST))?, &library).map_err(in_file)?;
     }
     println!(
-        "{target}: all {} functions; an archive of {} KB, of which an app gets at most {} \
-         KB{privacy}",
+        "{target}: all {} functions; an archive of {} KB, of which an app gets at most {} KB",
         library.functions().count(),
         bytes.len() / 1000,
         library.loaded / 1000,
     );
-    Ok(())
+    Ok(library)
 }
 
-/// What is looked at of a static library.
-struct Library {
+/// What is looked at of a library.
+struct Symbols {
     format: BinaryFormat,
     /// Names that other files can use, and names of other files that it uses; without the
     /// underscore that Apple's systems put before each.
     defined: BTreeSet<String>,
     undefined: BTreeSet<String>,
-    /// Bytes of code and data that the C ABI reaches, in the file.
+    /// Bytes of code and data beside the functions of the C ABI, in the file.
     loaded: u64,
 }
 
-impl Library {
-    fn parse(bytes: &[u8]) -> object::Result<Self> {
-        let mut library = Self {
+impl Symbols {
+    fn new() -> Self {
+        Self {
             format: BinaryFormat::Elf,
             defined: BTreeSet::new(),
             undefined: BTreeSet::new(),
             loaded: 0,
-        };
+        }
+    }
+
+    fn of_archive(bytes: &[u8]) -> object::Result<Self> {
+        let mut symbols = Self::new();
         for member in ArchiveFile::parse(bytes)?.members() {
-            let file = object::File::parse(member?.data(bytes)?)?;
-            library.format = file.format();
-            let mut has_functions = false;
-            for symbol in file.symbols() {
-                let name = symbol.name()?;
-                let name = match library.format {
-                    BinaryFormat::MachO => name.strip_prefix('_').unwrap_or(name),
-                    _ => name,
-                };
-                if symbol.is_undefined() && !name.is_empty() {
-                    library.undefined.insert(name.into());
-                } else if symbol.is_global() && symbol.is_definition() {
-                    has_functions |= name.starts_with("filbert_");
-                    library.defined.insert(name.into());
-                }
-            }
-            if has_functions {
-                let loaded = file.sections().filter(|section| is_loaded(section.kind()));
-                library.loaded += loaded.map(|section| section.size()).sum::<u64>();
-            }
+            symbols.add(&object::File::parse(member?.data(bytes)?)?)?;
         }
         // What one member has for another is not of another file.
-        let Library {
-            defined, undefined, ..
-        } = &mut library;
-        undefined.retain(|name| !defined.contains(name));
-        Ok(library)
+        let defined = &symbols.defined;
+        symbols.undefined.retain(|name| !defined.contains(name));
+        Ok(symbols)
+    }
+
+    fn add(&mut self, file: &object::File<'_>) -> object::Result<()> {
+        self.format = file.format();
+        let mut has_functions = false;
+        for symbol in file.symbols() {
+            let name = symbol.name()?;
+            let name = match self.format {
+                BinaryFormat::MachO => name.strip_prefix('_').unwrap_or(name),
+                _ => name,
+            };
+            if symbol.is_undefined() && !name.is_empty() {
+                self.undefined.insert(name.into());
+            } else if symbol.is_global() && symbol.is_definition() {
+                has_functions |= name.starts_with("filbert_");
+                self.defined.insert(name.into());
+            }
+        }
+        if has_functions {
+            let loaded = file.sections().filter(|section| is_loaded(section.kind()));
+            self.loaded += loaded.map(|section| section.size()).sum::<u64>();
+        }
+        Ok(())
     }
 
     /// The functions of the C ABI.
@@ -276,7 +314,7 @@ fn is_loaded(kind: SectionKind) -> bool {
 }
 
 /// Fails unless a library defines the functions that the header declares, and no others.
-fn check_functions(header: &str, library: &Library) -> Result<(), String> {
+fn check_functions(header: &str, library: &Symbols) -> Result<(), String> {
     let declared: BTreeSet<&str> = functions(header).collect();
     let defined: BTreeSet<&str> = library.functions().collect();
     if let Some(name) = declared.difference(&defined).next() {
@@ -308,7 +346,7 @@ fn functions(header: &str) -> impl Iterator<Item = &str> {
 
 /// What a library uses for which Apple demands a reason. Fails unless the privacy manifest
 /// declares just these categories.
-fn check_reasons(manifest: &str, library: &Library) -> Result<BTreeSet<String>, String> {
+fn check_reasons(manifest: &str, library: &Symbols) -> Result<BTreeSet<String>, String> {
     let declared = categories(manifest);
     let mut used = BTreeSet::new();
     let mut needed = BTreeSet::new();
@@ -366,6 +404,13 @@ fn categories(manifest: &str) -> BTreeMap<&str, usize> {
     categories
 }
 
+fn list(names: BTreeSet<String>) -> String {
+    if names.is_empty() {
+        return "nothing".into();
+    }
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
     fs::copy(from, to).map_err(|error| in_file(from, error))?;
     Ok(())
@@ -379,9 +424,9 @@ fn in_file(path: &Path, error: impl std::fmt::Display) -> String {
 mod tests {
     use super::*;
 
-    fn library(defined: &[&str], undefined: &[&str]) -> Library {
+    fn library(defined: &[&str], undefined: &[&str]) -> Symbols {
         let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        Library {
+        Symbols {
             format: BinaryFormat::MachO,
             defined: set(defined),
             undefined: set(undefined),
