@@ -4,6 +4,7 @@ mod arm;
 mod cross;
 mod header;
 mod install;
+mod ios;
 mod kernels;
 mod process;
 mod sanitize;
@@ -27,6 +28,12 @@ cargo xtask TASK
       Builds the C library as it ships, and copies it with its header and a file for pkg-config
       under DIR, /usr/local if none is given.
       --libraries  a folder in which the libraries are built already
+  ios [--check]
+      Builds the C library for iOS, its simulator and macOS, and puts it into the Swift package
+      as ios/CFilbert.xcframework: on a Mac, with Xcode.
+      --check  on Debian: builds it for iOS and Android as far as the link, with the standard
+               library from its source; fails if a function of the C ABI is missing, or if one
+               is used for which Apple demands a reason that the privacy manifest does not have
   kernels [--check]
       Predicts the speed of the Arm kernels with llvm-mca, and writes the table in
       docs/kernels.md.
@@ -55,6 +62,9 @@ fn main() -> ExitCode {
             Some((prefix, libraries)) => install::run(Path::new(prefix), libraries.map(Path::new)),
             None => return usage(),
         },
+        ["ios", ref options @ ..] if known(options, &["--check"]) => {
+            ios::run(options.contains(&"--check"))
+        }
         ["sanitize"] => sanitize::run(),
         ["kernels", ref options @ ..] if known(options, &["--check"]) => {
             kernels::run(options.contains(&"--check"))

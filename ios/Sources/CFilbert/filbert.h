@@ -1,0 +1,1 @@
+../../../runtime/capi/include/filbert.h
