@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_failure_of_its_own_code() {
-        let failed = |work: fn()| attempt(|| Ok(work()));
+        let failed = |work: fn() -> i32| attempt(|| Ok(work()));
         let Err(Failure::Filbert { code, message }) = failed(|| panic!("tile {} is missing", 3))
         else {
             panic!("the panic is lost");

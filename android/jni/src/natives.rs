@@ -89,7 +89,6 @@ extern "system" fn open_file(
 }
 
 /// Of a descriptor that stays the caller's.
-#[expect(clippy::too_many_arguments, reason = "as Native.kt has them")]
 extern "system" fn open_descriptor(
     env: Env<'_>,
     _class: Object<'_>,
@@ -123,7 +122,6 @@ extern "system" fn open_descriptor(
 }
 
 /// Of a direct buffer, which is borrowed, not copied.
-#[expect(clippy::too_many_arguments, reason = "as Native.kt has them")]
 extern "system" fn open_buffer(
     env: Env<'_>,
     _class: Object<'_>,
@@ -168,7 +166,6 @@ extern "system" fn open_buffer(
 }
 
 /// Of a part of an array, which is copied.
-#[expect(clippy::too_many_arguments, reason = "as Native.kt has them")]
 extern "system" fn open_bytes(
     env: Env<'_>,
     _class: Object<'_>,
