@@ -9,7 +9,7 @@ fn main() {
         println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libfilbert_jni.so");
         // Android has devices with pages of 16 KiB, and does not load what is laid out for
         // smaller ones.
-        if variable("CARGO_CFG_TARGET_POINTER_WIDTH") == "64" {
+        if system == "android" || variable("CARGO_CFG_TARGET_POINTER_WIDTH") == "64" {
             println!("cargo::rustc-cdylib-link-arg=-Wl,-z,max-page-size=16384");
         }
     }
