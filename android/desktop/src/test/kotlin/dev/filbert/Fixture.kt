@@ -34,7 +34,7 @@ internal object Fixture {
     /** A batch that takes many seconds, if nothing ends it. */
     val endless: List<String> by lazy {
         val text = "a gorgeous, witty film that is dull all the same ".repeat(60)
-        List(20_000) { text }
+        List(4_000) { text }
     }
 }
 

@@ -165,7 +165,7 @@ class LifecycleTest {
     @Tag("speed")
     fun `16 threads do not wait for one another`() {
         Fixture.open().use { classifier ->
-            val calls = 32_000
+            val calls = 8_000
             fun run(threads: Int) =
                 milliseconds {
                     onThreads(threads) {
@@ -183,7 +183,7 @@ class LifecycleTest {
     }
 
     @Test
-    fun `suspending functions give the same results`() = runBlocking {
+    fun `suspending functions give the same results`() = runBlocking<Unit> {
         Fixture.open().use { classifier ->
             val texts = Fixture.texts
             val results =
@@ -215,7 +215,7 @@ class LifecycleTest {
     }
 
     @Test
-    fun `a coroutine that is cancelled ends its call`() = runBlocking {
+    fun `a coroutine that is cancelled ends its call`() = runBlocking<Unit> {
         Fixture.open().use { classifier ->
             val job =
                 async(Dispatchers.Default, CoroutineStart.DEFAULT) {
@@ -236,7 +236,7 @@ class LifecycleTest {
     }
 
     @Test
-    fun `closing ends a suspended call with an exception of its own`() = runBlocking {
+    fun `closing ends a suspended call with an exception of its own`() = runBlocking<Unit> {
         val classifier = Fixture.open()
         val call =
             async(Dispatchers.Default) {
