@@ -1,5 +1,6 @@
 //! `cargo xtask TASK`: what is done with the repository beside building it.
 
+mod android;
 mod arm;
 mod cross;
 mod header;
@@ -16,6 +17,13 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask TASK
 
+  android [--libraries | --check]
+      Builds the library for Android apps: native libraries for three ABIs, by cargo-ndk, and the
+      Kotlin classes, by Maven. Writes an AAR as a Maven repository, target/android/maven.
+      --libraries  the native libraries only, where Gradle looks for them
+      --check      on Debian, without the NDK: builds all of it to look at; fails if a library
+                   exports what is not of JNI or is laid out for small pages, or if the AAR has
+                   not what it must have
   cross [--quick] [--armv7]
       Builds for 64-bit Arm, runs the tests under qemu with NEON alone, with dotprod and with
       i8mm, and compares files and logits with those of this machine, bit for bit.
@@ -46,12 +54,15 @@ cargo xtask TASK
       --check  writes nothing; fails if a library is larger than 1 MiB or than recorded by more
                than 5 %, exports what is not of the C ABI, or is laid out for small pages
 
-`cross`, `kernels` and `size` need an Arm toolchain: docs/kernels.md says which.";
+`android --check`, `cross`, `kernels` and `size` need an Arm toolchain: docs/kernels.md says which.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
+        ["android"] => android::run(android::Task::Aar),
+        ["android", "--libraries"] => android::run(android::Task::Libraries),
+        ["android", "--check"] => android::run(android::Task::Check),
         ["cross", ref options @ ..] if known(options, &["--quick", "--armv7"]) => {
             cross::run(options.contains(&"--quick"), options.contains(&"--armv7"))
         }
