@@ -1,5 +1,4 @@
 import CFilbert
-import Dispatch
 import Foundation
 
 /// A BERT classifier that runs on the device's CPU.
@@ -14,8 +13,8 @@ import Foundation
 /// them. Keep one for as long as there are texts: each call works in memory that the next one uses
 /// again. The last reference that goes frees it.
 ///
-/// Each method is there twice. Where there is `await`, the call works on a thread of its own and
-/// ends early when the task is cancelled; where there is none, it works on the caller's thread.
+/// Each method is there twice. Where there is `await`, the call works on a thread of Filbert's own
+/// and ends early when the task is cancelled; where there is none, it works on the caller's thread.
 public final class TextClassifier: Sendable {
     /// The names of the model's categories, in the order of the logits.
     public let labels: [String]
@@ -330,11 +329,7 @@ public final class TextClassifier: Sendable {
 
     // MARK: Threads
 
-    /// Where calls with `await` work. Swift's own threads are as few as the cores and must not be
-    /// held up. The queue takes the priority of the task that calls.
-    private static let queue = DispatchQueue(label: "Filbert", attributes: .concurrent)
-
-    /// Runs `work` on a thread of the queue, and cancels what it was given if the task is
+    /// Runs `work` on a thread of Filbert's own, and cancels what it was given if the task is
     /// cancelled.
     private func elsewhere<Value: Sendable>(
         _ work: @escaping @Sendable (Cancellation) throws(FilbertError) -> Value
@@ -342,7 +337,7 @@ public final class TextClassifier: Sendable {
         let cancellation = Cancellation()
         let result: Result<Value, FilbertError> = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                Self.queue.async {
+                CallThreads.shared.run {
                     continuation.resume(
                         returning: Result { () throws(FilbertError) in try work(cancellation) })
                 }

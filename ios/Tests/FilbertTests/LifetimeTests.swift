@@ -32,27 +32,38 @@ final class LifetimeTests: XCTestCase {
         }
     }
 
-    func testTheMainActorIsFreeWhileACallRuns() async throws {
-        try await Self.countTurns(with: try openModel())
-    }
-
-    @MainActor
-    private static func countTurns(with classifier: TextClassifier) async throws {
-        let done = Shared(false)
-        let texts = Array(repeating: String(repeating: "word ", count: 400), count: 100)
-        let call = Task {
-            defer { done.with { $0 = true } }
-            return try await classifier.classify(texts).count
+    /// Calls on every thread that Swift has leave these threads, and the main actor, to others.
+    func testOthersGoOnWhileCallsRun() async throws {
+        let classifier = try openModel()
+        let texts = Array(repeating: String(repeating: "word ", count: 400), count: 50)
+        let calls = 2 * ProcessInfo.processInfo.activeProcessorCount
+        let running = Shared(calls)
+        let working = (0..<calls).map { _ in
+            Task {
+                defer { running.with { $0 -= 1 } }
+                return try await classifier.classify(texts).count
+            }
         }
-        // If the call held the main actor up, it would be done after the first turn that it gets.
+        let mainTurns = Task { @MainActor in
+            var turns = 0
+            while running.with({ $0 }) == calls {
+                try await Task.sleep(nanoseconds: 1_000_000)
+                turns += 1
+            }
+            return turns
+        }
         var turns = 0
-        while !done.with({ $0 }) {
+        while running.with({ $0 }) == calls {
             try await Task.sleep(nanoseconds: 1_000_000)
             turns += 1
         }
         XCTAssertGreaterThan(turns, 10)
-        let count = try await call.value
-        XCTAssertEqual(count, 100)
+        let onMain = try await mainTurns.value
+        XCTAssertGreaterThan(onMain, 10)
+        for call in working {
+            let count = try await call.value
+            XCTAssertEqual(count, 50)
+        }
     }
 
     func testACancelledTask() async throws {
