@@ -21,10 +21,6 @@ android {
         sourceCompatibility = JavaVersion.VERSION_11
         targetCompatibility = JavaVersion.VERSION_11
     }
-
-    sourceSets {
-        getByName("main").kotlin.srcDir("src/main/kotlin")
-    }
 }
 
 kotlin {

@@ -212,6 +212,12 @@ extern "system" fn self_test(env: Env<'_>, _class: Object<'_>, id: jlong) -> jin
     })
 }
 
+extern "system" fn verify(env: Env<'_>, _class: Object<'_>, id: jlong) {
+    guard(env, (), || {
+        Ok(open_classifier(id)?.classifier.model().verify()?)
+    });
+}
+
 extern "system" fn new_cancellation(env: Env<'_>, _class: Object<'_>) -> jlong {
     guard(env, 0, || Ok(CANCELLATIONS.insert(Cancellation::new())))
 }
@@ -326,7 +332,7 @@ macro_rules! opens {
 }
 
 /// What `Native.kt` declares.
-fn functions() -> [(&'static CStr, &'static CStr, *const c_void); 12] {
+fn functions() -> [(&'static CStr, &'static CStr, *const c_void); 13] {
     [
         (
             c"version",
@@ -352,6 +358,7 @@ fn functions() -> [(&'static CStr, &'static CStr, *const c_void); 12] {
         ),
         (c"close", c"(J)V", close as *const c_void),
         (c"selfTest", c"(J)I", self_test as *const c_void),
+        (c"verify", c"(J)V", verify as *const c_void),
         (
             c"newCancellation",
             c"()J",

@@ -68,6 +68,9 @@ internal object Native {
     external fun selfTest(classifier: Long): Int
 
     @JvmStatic
+    external fun verify(classifier: Long)
+
+    @JvmStatic
     external fun newCancellation(): Long
 
     @JvmStatic

@@ -122,6 +122,15 @@ public class TextClassifier private constructor(private val native: Long) : Clos
     public fun selfTest(): Int = Native.selfTest(native)
 
     /**
+     * Reads the whole model and compares its checksums. For a model that was downloaded, once
+     * before its first use: opening checks what the runtime relies on, but not every weight.
+     *
+     * @throws FilbertException [ErrorCode.CHECKSUM] or [ErrorCode.MALFORMED] if the model is
+     *   damaged.
+     */
+    public fun verify(): Unit = Native.verify(native)
+
+    /**
      * Gives the model's memory back. Calls that run on other threads end at once with
      * [ErrorCode.CLOSED], as do all that come later. A second close does nothing.
      *
