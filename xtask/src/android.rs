@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::{Cursor, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use object::read::{Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _};
 use object::{Architecture, File};
@@ -44,6 +45,8 @@ struct Abi {
     architecture: Architecture,
     /// What links for the architecture, if not for Android, on Debian.
     linker: &'static str,
+    /// Where the check builds: builds at the same time need folders of their own.
+    folder: &'static str,
 }
 
 const ABIS: [Abi; 3] = [
@@ -52,18 +55,21 @@ const ABIS: [Abi; 3] = [
         target: "aarch64-linux-android",
         architecture: Architecture::Aarch64,
         linker: "aarch64-linux-gnu-gcc",
+        folder: "target/mobile",
     },
     Abi {
         name: "armeabi-v7a",
         target: "armv7-linux-androideabi",
         architecture: Architecture::Arm,
         linker: "arm-linux-gnueabihf-gcc",
+        folder: "target/mobile-armv7",
     },
     Abi {
         name: "x86_64",
         target: "x86_64-linux-android",
         architecture: Architecture::X86_64,
         linker: "gcc",
+        folder: "target/mobile-x86_64",
     },
 ];
 
@@ -191,7 +197,7 @@ fn build_without_ndk() -> Result<Vec<Vec<u8>>, String> {
     for name in ["c", "dl", "log", "m", "unwind"] {
         write(&empty.join(format!("lib{name}.a")), b"!<arch>\n")?;
     }
-    let build = |abi: &Abi| -> Result<Vec<u8>, String> {
+    let build = &|abi: &Abi| -> Result<Vec<u8>, String> {
         let variable = abi.target.to_uppercase().replace('-', "_");
         let mut cargo = command("/usr/bin/cargo");
         cargo.env("RUSTC", "/usr/bin/rustc");
@@ -199,13 +205,18 @@ fn build_without_ndk() -> Result<Vec<Vec<u8>>, String> {
         cargo.env(format!("CARGO_TARGET_{variable}_LINKER"), abi.linker);
         cargo.args(["-Zbuild-std=std,panic_unwind", "rustc", "--locked"]);
         cargo.args(["--profile", "ship", "-p", "filbert-jni", "--lib"]);
-        cargo.args(["--target", abi.target, "--target-dir", "target/mobile"]);
+        cargo.args(["--target", abi.target, "--target-dir", abi.folder]);
         cargo.args(["--", "-Clink-arg=-nostdlib", "-L"]).arg(&empty);
         process::run(&mut cargo)?;
-        let folder = root().join("target/mobile").join(abi.target);
+        let folder = root().join(abi.folder).join(abi.target);
         read(&folder.join("ship").join(LIBRARY))
     };
-    ABIS.iter().map(build).collect()
+    // One build keeps one core busy: crates of the standard library wait for one another.
+    thread::scope(|scope| {
+        let builds = ABIS.each_ref().map(|abi| scope.spawn(move || build(abi)));
+        let built = builds.map(|build| build.join().unwrap_or_else(|_| Err("a panic".into())));
+        built.into_iter().collect()
+    })
 }
 
 /// What Android's loader looks at in a library.

@@ -251,14 +251,17 @@ public class TextClassifier private constructor(private val native: Long) : Clos
             descriptor: AssetFileDescriptor,
             options: TextClassifierOptions = TextClassifierOptions(),
         ): TextClassifier = open(options) { numbers, allowed, denied ->
-            Native.openDescriptor(
-                descriptor.parcelFileDescriptor.fd,
-                descriptor.startOffset,
-                descriptor.length,
-                numbers,
-                allowed,
-                denied,
-            )
+            // The lock keeps the object alive: its finalizer would close the descriptor.
+            synchronized(descriptor) {
+                Native.openDescriptor(
+                    descriptor.parcelFileDescriptor.fd,
+                    descriptor.startOffset,
+                    descriptor.length,
+                    numbers,
+                    allowed,
+                    denied,
+                )
+            }
         }
 
         /**
