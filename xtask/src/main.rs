@@ -5,6 +5,7 @@ mod arm;
 mod cross;
 mod header;
 mod install;
+mod jvm;
 mod kernels;
 mod process;
 mod sanitize;
@@ -35,6 +36,11 @@ cargo xtask TASK
       Builds the C library as it ships, and copies it with its header and a file for pkg-config
       under DIR, /usr/local if none is given.
       --libraries  a folder in which the libraries are built already
+  jvm [--overhead] [--without-onnx]
+      Builds the library for the JVM and tests the Kotlin code with it; fails if the JVM finds
+      that a rule of JNI is broken. FILBERT_CYCLES is how often a model is opened and closed.
+      --overhead      measures how long a call through JNI takes beyond the same in Rust
+      --without-onnx  builds the command, which converts the model, without ONNX
   kernels [--check]
       Predicts the speed of the Arm kernels with llvm-mca, and writes the table in
       docs/kernels.md.
@@ -67,6 +73,13 @@ fn main() -> ExitCode {
             None => return usage(),
         },
         ["sanitize"] => sanitize::run(),
+        ["jvm", ref options @ ..] if known(options, &["--overhead", "--without-onnx"]) => {
+            let task = match options.contains(&"--overhead") {
+                true => jvm::Task::Overhead,
+                false => jvm::Task::Test,
+            };
+            jvm::run(task, !options.contains(&"--without-onnx"))
+        }
         ["kernels", ref options @ ..] if known(options, &["--check"]) => {
             kernels::run(options.contains(&"--check"))
         }
