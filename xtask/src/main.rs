@@ -6,6 +6,7 @@ mod cross;
 mod header;
 mod install;
 mod ios;
+mod jvm;
 mod kernels;
 mod process;
 mod sanitize;
@@ -42,6 +43,11 @@ cargo xtask TASK
       --check  on Debian: builds it for iOS and Android as far as the link, with the standard
                library from its source; fails if a function of the C ABI is missing, or if one
                is used for which Apple demands a reason that the privacy manifest does not have
+  jvm [--overhead] [--without-onnx]
+      Builds the library for the JVM and tests the Kotlin code with it; fails if the JVM finds
+      that a rule of JNI is broken. FILBERT_CYCLES is how often a model is opened and closed.
+      --overhead      measures how long a call through JNI takes beyond the same in Rust
+      --without-onnx  builds the command, which converts the model, without ONNX
   kernels [--check]
       Predicts the speed of the Arm kernels with llvm-mca, and writes the table in
       docs/kernels.md.
@@ -77,6 +83,13 @@ fn main() -> ExitCode {
             ios::run(options.contains(&"--check"))
         }
         ["sanitize"] => sanitize::run(),
+        ["jvm", ref options @ ..] if known(options, &["--overhead", "--without-onnx"]) => {
+            let task = match options.contains(&"--overhead") {
+                true => jvm::Task::Overhead,
+                false => jvm::Task::Test,
+            };
+            jvm::run(task, !options.contains(&"--without-onnx"))
+        }
         ["kernels", ref options @ ..] if known(options, &["--check"]) => {
             kernels::run(options.contains(&"--check"))
         }
