@@ -6,6 +6,10 @@ import Foundation
 /// Neither Swift's threads nor those of a dispatch queue would do: both are as few as the cores,
 /// and calls that hold them all keep every other task waiting.
 final class CallThreads: @unchecked Sendable {
+    /// Is called once: with `true` on one of the threads, or with `false`, wherever, if the task
+    /// was cancelled before its turn came.
+    typealias Job = @Sendable (_ isItsTurn: Bool) -> Void
+
     static let shared = CallThreads()
 
     /// After how many seconds without work a thread ends.
@@ -14,15 +18,18 @@ final class CallThreads: @unchecked Sendable {
 
     /// Guards what follows; signalled for each job that waits.
     private let condition = NSCondition()
-    private var jobs: [@Sendable () -> Void] = []
+    private var waiting: [(cancellation: Cancellation, job: Job)] = []
     private var threads = 0
     private var idle = 0
 
-    /// Runs a job on one of the threads, in the order of the calls.
-    func run(_ job: @escaping @Sendable () -> Void) {
-        condition.withLock {
-            jobs.append(job)
-            if jobs.count > idle, threads < Self.most {
+    /// Runs a job of the current task on one of the threads, in the order of the calls.
+    func run(_ cancellation: Cancellation, _ job: @escaping Job) {
+        let isCancelled = condition.withLock {
+            // A task is marked as cancelled before its handler calls `cancel`: either that finds
+            // the job, or this finds the mark.
+            if Task.isCancelled { return true }
+            waiting.append((cancellation, job))
+            if waiting.count > idle, threads < Self.most {
                 threads += 1
                 let thread = Thread { self.work() }
                 thread.name = "Filbert"
@@ -32,27 +39,39 @@ final class CallThreads: @unchecked Sendable {
             } else {
                 condition.signal()
             }
+            return false
         }
+        if isCancelled { job(false) }
+    }
+
+    /// Ends the call that was given this cancellation, whether it runs or waits.
+    func cancel(_ cancellation: Cancellation) {
+        cancellation.cancel()
+        let job = condition.withLock { () -> Job? in
+            let place = waiting.firstIndex { $0.cancellation === cancellation }
+            return place.map { waiting.remove(at: $0).job }
+        }
+        job?(false)
     }
 
     private func work() {
         while let job = next() {
-            job()
+            job(true)
         }
     }
 
     /// The next job, or nothing if the thread is to end.
-    private func next() -> (@Sendable () -> Void)? {
+    private func next() -> Job? {
         condition.withLock {
             let end = Date(timeIntervalSinceNow: Self.patience)
             idle += 1
-            while jobs.isEmpty, condition.wait(until: end) {}
+            while waiting.isEmpty, condition.wait(until: end) {}
             idle -= 1
-            if jobs.isEmpty {
+            if waiting.isEmpty {
                 threads -= 1
                 return nil
             }
-            return jobs.removeFirst()
+            return waiting.removeFirst().job
         }
     }
 }

@@ -127,8 +127,9 @@ public final class TextClassifier: Sendable {
     }
 
     /// Closes the classifier, though others may use it: their calls end with the code `closed`
-    /// within the time of one layer of the model, which this waits for, and so does each call that
-    /// begins later. When it returns, file and memory are released. It may be called twice.
+    /// within the time of one layer of the model, or of a long text's tokens, and so does each call
+    /// that begins later. This waits for that, and for the end of a `verify`. When it returns,
+    /// file and memory are released. It may be called twice.
     ///
     /// There is no need for it, unless the memory must go before the last reference does.
     public func close() {
@@ -231,7 +232,7 @@ public final class TextClassifier: Sendable {
     /// As the other `selfTest`, off the caller's thread and actor. Once it has begun it runs to
     /// its end, even if the task is cancelled.
     public func selfTest() async throws(FilbertError) {
-        try await checkElsewhere { (self) throws(FilbertError) in try self.selfTest() }
+        try await elsewhere { (_) throws(FilbertError) in try self.selfTest() }
     }
 
     /// Checks every checksum of the model, the weights' too, which opening it does not: for a
@@ -245,7 +246,7 @@ public final class TextClassifier: Sendable {
     /// As the other `verify`, off the caller's thread and actor. Once it has begun it runs to its
     /// end, even if the task is cancelled.
     public func verify() async throws(FilbertError) {
-        try await checkElsewhere { (self) throws(FilbertError) in try self.verify() }
+        try await elsewhere { (_) throws(FilbertError) in try self.verify() }
     }
 
     // MARK: The C library
@@ -337,24 +338,20 @@ public final class TextClassifier: Sendable {
         let cancellation = Cancellation()
         let result: Result<Value, FilbertError> = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                CallThreads.shared.run {
+                CallThreads.shared.run(cancellation) { isItsTurn in
                     continuation.resume(
-                        returning: Result { () throws(FilbertError) in try work(cancellation) })
+                        returning: Result { () throws(FilbertError) in
+                            guard isItsTurn else {
+                                throw FilbertError(
+                                    .cancelled, "the task was cancelled before the call began")
+                            }
+                            return try work(cancellation)
+                        })
                 }
             }
         } onCancel: {
-            cancellation.cancel()
+            CallThreads.shared.cancel(cancellation)
         }
         return try result.get()
-    }
-
-    /// As ``elsewhere(_:)``, for work that cannot be cancelled once it has begun.
-    private func checkElsewhere(
-        _ work: @escaping @Sendable (TextClassifier) throws(FilbertError) -> Void
-    ) async throws(FilbertError) {
-        if Task.isCancelled {
-            throw FilbertError(.cancelled, "the task was cancelled before the check began")
-        }
-        try await elsewhere { (_) throws(FilbertError) in try work(self) }
     }
 }

@@ -4,7 +4,8 @@ import CFilbert
 public struct TextClassifierOptions: Hashable, Sendable {
     /// The categories in a result at most, the best ones; `nil` for all.
     public var maxResults: Int?
-    /// The least score of a category in a result.
+    /// The least score of a category in a result; 0 for none, even of a regression model, whose
+    /// scores may be negative.
     public var scoreThreshold: Float
     /// The labels that may be in a result, if there are any here.
     public var categoryAllowlist: [String]

@@ -98,6 +98,35 @@ final class LifetimeTests: XCTestCase {
         XCTAssertEqual(after.categories.count, 2)
     }
 
+    /// While others have all threads.
+    func testACancelledTaskDoesNotWaitForItsTurn() async throws {
+        let classifier = try openModel()
+        let texts = Array(repeating: String(repeating: "word ", count: 400), count: 200)
+        let ended = Shared(0)
+        let working = (0..<ProcessInfo.processInfo.activeProcessorCount).map { _ in
+            Task {
+                defer { ended.with { $0 += 1 } }
+                return try await classifier.classify(texts).count
+            }
+        }
+        try await Task.sleep(nanoseconds: 50_000_000)
+        let classify = Task { _ = try await classifier.classify("dull") }
+        let verify = Task { try await classifier.verify() }
+        try await Task.sleep(nanoseconds: 50_000_000)
+        for waiting in [classify, verify] {
+            waiting.cancel()
+            let result = await waiting.result
+            XCTAssertEqual(failure(try result.get())?.code, .cancelled)
+        }
+        XCTAssertEqual(ended.with { $0 }, 0, "it waited")
+        for call in working {
+            call.cancel()
+            let result = await call.result
+            XCTAssertEqual(failure(try result.get())?.code, .cancelled)
+        }
+        try await classifier.verify()
+    }
+
     func testClosingWhileOthersClassify() async throws {
         for _ in 0..<20 {
             let classifier = try TextClassifier(data: try modelData())

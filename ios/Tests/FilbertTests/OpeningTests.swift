@@ -14,7 +14,7 @@ final class OpeningTests: XCTestCase {
             let address = try XCTUnwrap(memory.baseAddress) + offset
             let data = Data(
                 bytesNoCopy: address, count: model.count,
-                deallocator: .custom { _, _ in memory.deallocate() })
+                deallocator: .custom { start, _ in (start - offset).deallocate() })
             let result: TextClassifierResult = try TextClassifier(data: data).classify("dull")
             XCTAssertEqual(result, expected)
             // A part of other data.
@@ -35,8 +35,8 @@ final class OpeningTests: XCTestCase {
             let start = try XCTUnwrap(memory.baseAddress)
             let data = Data(
                 bytesNoCopy: start, count: model.count,
-                deallocator: .custom { _, _ in
-                    memory.deallocate()
+                deallocator: .custom { start, _ in
+                    start.deallocate()
                     freed.with { $0 = true }
                 })
             return try TextClassifier(data: data)

@@ -91,7 +91,8 @@ func privateMemory() throws -> Int {
             MemoryLayout<task_vm_info_data_t>.size / MemoryLayout<integer_t>.size)
         let status = withUnsafeMutablePointer(to: &info) { info in
             info.withMemoryRebound(to: integer_t.self, capacity: Int(count)) {
-                task_info(mach_task_self_, task_flavor_t(TASK_VM_INFO), $0, &count)
+                // Not mach_task_self_, which is a variable: no Swift 6 before macOS 15.4's SDK.
+                task_info(task_self_trap(), task_flavor_t(TASK_VM_INFO), $0, &count)
             }
         }
         XCTAssertEqual(status, KERN_SUCCESS)
