@@ -483,8 +483,8 @@ impl Classifier {
         Ok(())
     }
 
-    /// From the tokens in the workspace to the logits in it, unless the call is to stop. Few tokens of a small model stay on
-    /// one thread, since waiting for another would take longer.
+    /// From the tokens in the workspace to the logits in it, unless the call is to stop. Few
+    /// tokens of a small model stay on one thread, since waiting for another would take longer.
     fn run(&self, executor: Executor<'_>, workspace: &mut Workspace) {
         let tokens = workspace.encoding.ids.len();
         let executor = match tokens as u64 * self.model.shape().layer_multiplications() < FEW {

@@ -306,8 +306,8 @@ filbert_cancellation *filbert_cancellation_new(void);
 
 /**
  * Ends every call that was given this cancellation, within the time of one layer of the model or
- * of a long text's tokens: FILBERT_ERROR_CANCELLED. It stays cancelled: a call that begins later ends at once. NULL is
- * ignored.
+ * of a long text's tokens: FILBERT_ERROR_CANCELLED. It stays cancelled: a call that begins later
+ * ends at once. NULL is ignored.
  */
 void filbert_cancellation_cancel(const filbert_cancellation *cancellation);
 
@@ -434,8 +434,9 @@ filbert_error *filbert_verify(const filbert_classifier *classifier);
 /**
  * Closes the classifier while other threads may use it: calls that run end within the time of
  * one layer of the model, or of a long text's tokens, with FILBERT_ERROR_CLOSED, and so does
- * each call that begins later. (filbert_verify runs to its end.) When this returns, the file is closed, and memory that was given to
- * filbert_classifier_open_memory is no longer used. Results and labels stay.
+ * each call that begins later. (filbert_verify runs to its end.) When this returns, the file is
+ * closed, and memory that was given to filbert_classifier_open_memory is no longer used. Results
+ * and labels stay.
  *
  * The classifier must still be freed. It may be closed twice; NULL is ignored.
  */

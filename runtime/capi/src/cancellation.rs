@@ -19,8 +19,8 @@ pub extern "C" fn filbert_cancellation_new() -> *mut CancellationHandle {
 }
 
 /// Ends every call that was given this cancellation, within the time of one layer of the model or
-/// of a long text's tokens: FILBERT_ERROR_CANCELLED. It stays cancelled: a call that begins later ends at once. NULL is
-/// ignored.
+/// of a long text's tokens: FILBERT_ERROR_CANCELLED. It stays cancelled: a call that begins later
+/// ends at once. NULL is ignored.
 ///
 /// # Safety
 /// `cancellation` is null, or came from this library and is not yet freed.

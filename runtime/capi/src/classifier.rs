@@ -375,8 +375,9 @@ pub unsafe extern "C" fn filbert_verify(classifier: *const ClassifierHandle) -> 
 
 /// Closes the classifier while other threads may use it: calls that run end within the time of
 /// one layer of the model, or of a long text's tokens, with FILBERT_ERROR_CLOSED, and so does
-/// each call that begins later. (filbert_verify runs to its end.) When this returns, the file is closed, and memory that was given to
-/// filbert_classifier_open_memory is no longer used. Results and labels stay.
+/// each call that begins later. (filbert_verify runs to its end.) When this returns, the file is
+/// closed, and memory that was given to filbert_classifier_open_memory is no longer used. Results
+/// and labels stay.
 ///
 /// The classifier must still be freed. It may be closed twice; NULL is ignored.
 ///
