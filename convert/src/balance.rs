@@ -106,8 +106,16 @@ impl Balance {
                 }
             }
             let rows = observed.rows as f64;
+            // Weights that are in int8 already stay as they are, so their input must, too.
+            let fixed = weights
+                .iter()
+                .any(|&weight| checkpoint.is_quantized(weight));
             Ok::<_, Error>(InputBalance {
-                factors: balance(&observed.largest, &largest),
+                factors: if fixed {
+                    vec![1.0; largest.len()]
+                } else {
+                    balance(&observed.largest, &largest)
+                },
                 means: observed.sum.iter().map(|sum| sum / rows).collect(),
             })
         };
@@ -187,21 +195,12 @@ impl Balance {
         weight: Parameter,
         bias: Parameter,
     ) -> Result<(QuantizedRows, Vec<f32>), Error> {
-        let mut matrix = checkpoint.load(weight)?;
         let mut bias = checkpoint.load(bias)?;
-        let inputs = matrix.len() / bias.len();
-        let balance = self.input(weight);
-        if let Some(balance) = balance {
-            for row in matrix.chunks_exact_mut(inputs) {
-                for (w, factor) in row.iter_mut().zip(&balance.factors) {
-                    *w /= factor;
-                }
-            }
-        }
-        let mut quantized = quantize_rows(&matrix, inputs);
-        if let Some(balance) = balance {
-            correct_bias(&mut bias, &matrix, &quantized, balance);
-        }
+        let mut quantized = if checkpoint.is_quantized(weight) {
+            checkpoint.quantized_rows(weight, 0..bias.len())?
+        } else {
+            self.quantize_floats(checkpoint.load(weight)?, weight, &mut bias)
+        };
         if let Parameter::Layer(layer, LayerParameter::ValueWeight) = weight {
             let factors = &self.layers[layer].attention_output.factors;
             let outputs = quantized.scales.iter_mut().zip(&mut bias);
@@ -211,6 +210,27 @@ impl Balance {
             }
         }
         Ok((quantized, bias))
+    }
+
+    /// Balances a product's weights, quantizes them, and corrects the bias.
+    fn quantize_floats(
+        &self,
+        mut matrix: Vec<f32>,
+        weight: Parameter,
+        bias: &mut [f32],
+    ) -> QuantizedRows {
+        let inputs = matrix.len() / bias.len();
+        let Some(balance) = self.input(weight) else {
+            return quantize_rows(&matrix, inputs);
+        };
+        for row in matrix.chunks_exact_mut(inputs) {
+            for (w, factor) in row.iter_mut().zip(&balance.factors) {
+                *w /= factor;
+            }
+        }
+        let quantized = quantize_rows(&matrix, inputs);
+        correct_bias(bias, &matrix, &quantized, balance);
+        quantized
     }
 }
 

@@ -1,4 +1,4 @@
-//! A Hugging Face checkpoint: `config.json` and the weights.
+//! A Hugging Face checkpoint: `config.json` and the weights, or a model in ONNX.
 //!
 //! Opening checks that every parameter is there once, with the shape that the config implies
 //! and a data type that can be read, so that what follows can only meet values that are not
@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::config::{Architecture, Config};
+#[cfg(feature = "onnx")]
+use crate::onnx::import::Imported;
+use crate::quantize::{QuantizedRows, quantize_rows};
 use crate::weights::{self, Values, WeightFile};
 
 /// One tensor of the model, whatever the checkpoint calls it.
@@ -209,8 +212,19 @@ impl Parameter {
 pub struct Checkpoint {
     folder: PathBuf,
     config: Config,
-    files: Vec<WeightFile>,
-    parameters: HashMap<Parameter, StoredTensor>,
+    source: Source,
+}
+
+/// Where the parameters come from.
+enum Source {
+    /// Files of named tensors.
+    Tensors {
+        files: Vec<WeightFile>,
+        parameters: HashMap<Parameter, StoredTensor>,
+    },
+    /// The constants of a graph.
+    #[cfg(feature = "onnx")]
+    Onnx(Imported),
 }
 
 impl fmt::Debug for Checkpoint {
@@ -232,17 +246,41 @@ struct StoredTensor {
 }
 
 impl Checkpoint {
-    /// Opens a folder and checks everything but the values: names, shapes and data types.
-    pub fn open(folder: &Path) -> Result<Self, Error> {
-        let config = Config::read(folder)?;
-        let files = weights::open(folder)?;
-        let parameters = find_parameters(folder, &config, &files)?;
+    /// Opens a folder, or an ONNX file with the folder that it lies in, and checks everything
+    /// but the values: names, shapes and data types.
+    ///
+    /// Of a folder that has both, the weights of PyTorch are read.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if let Some(model) = onnx_file(path) {
+            return Self::open_onnx(&model);
+        }
+        let config = Config::read(path)?;
+        let files = weights::open(path)?;
+        let parameters = find_parameters(path, &config, &files)?;
         Ok(Self {
-            folder: folder.to_owned(),
+            folder: path.to_owned(),
             config,
-            files,
-            parameters,
+            source: Source::Tensors { files, parameters },
         })
+    }
+
+    #[cfg(feature = "onnx")]
+    fn open_onnx(path: &Path) -> Result<Self, Error> {
+        let imported = Imported::open(path)?;
+        Ok(Self {
+            folder: imported.folder().to_owned(),
+            config: imported.config().clone(),
+            source: Source::Onnx(imported),
+        })
+    }
+
+    #[cfg(not(feature = "onnx"))]
+    fn open_onnx(path: &Path) -> Result<Self, Error> {
+        Err(Error::in_file(
+            path,
+            "this build has no ONNX; convert the model with a build that has it, or convert the \
+             Hugging Face checkpoint that it was exported from",
+        ))
     }
 
     /// The checkpoint's config.
@@ -250,7 +288,7 @@ impl Checkpoint {
         &self.config
     }
 
-    /// The folder that was opened.
+    /// The folder that holds the config and the tokenizer.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -265,10 +303,15 @@ impl Checkpoint {
     }
 
     /// The files that hold the weights: their paths and their bytes.
-    pub fn weight_files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
-        self.files
-            .iter()
-            .map(|file| (file.path.as_path(), &file.map[..]))
+    pub fn weight_files(&self) -> Vec<(&Path, &[u8])> {
+        match &self.source {
+            Source::Tensors { files, .. } => files
+                .iter()
+                .map(|file| (file.path.as_path(), &file.map[..]))
+                .collect(),
+            #[cfg(feature = "onnx")]
+            Source::Onnx(imported) => imported.weight_files().collect(),
+        }
     }
 
     /// The values of a parameter, row-major as PyTorch stores them.
@@ -285,31 +328,101 @@ impl Checkpoint {
     /// # Panics
     /// If the parameter does not have these rows.
     pub fn load_rows(&self, parameter: Parameter, rows: Range<usize>) -> Result<Vec<f32>, Error> {
-        let stored = self.parameters.get(&parameter).ok_or_else(|| {
+        let columns: usize = parameter.shape(&self.config)[1..].iter().product();
+        let first = rows.start * columns;
+        let (path, name, values) = self.read_rows(parameter, rows).ok_or_else(|| {
             Error::in_file(
                 &self.folder,
                 format!("the model has no parameter {parameter:?}"),
             )
         })?;
-        let file = &self.files[stored.file];
-        let row: usize = parameter.shape(&self.config)[1..].iter().product();
-        let values = stored
-            .values
-            .read(&file.map, rows.start * row..rows.end * row);
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             return Err(Error::in_file(
-                &file.path,
+                path,
                 format!(
-                    "the tensor {} holds {} at index {}; every weight must be finite, so \
+                    "the tensor {name} holds {} at index {}; every weight must be finite, so \
                      the training went wrong or the file is damaged",
-                    stored.name,
                     values[index],
-                    rows.start * row + index
+                    first + index
                 ),
             ));
         }
         Ok(values)
     }
+
+    /// Some rows of a parameter, with the file and the name that it has there.
+    fn read_rows(
+        &self,
+        parameter: Parameter,
+        rows: Range<usize>,
+    ) -> Option<(&Path, &str, Vec<f32>)> {
+        match &self.source {
+            Source::Tensors { files, parameters } => {
+                let stored = parameters.get(&parameter)?;
+                let file = &files[stored.file];
+                let row: usize = parameter.shape(&self.config)[1..].iter().product();
+                let values = stored
+                    .values
+                    .read(&file.map, rows.start * row..rows.end * row);
+                Some((&file.path, &stored.name, values))
+            }
+            #[cfg(feature = "onnx")]
+            Source::Onnx(imported) => {
+                let values = imported.load_rows(parameter, rows)?;
+                Some((imported.path(), imported.name(parameter)?, values))
+            }
+        }
+    }
+
+    /// Whether the file has a parameter in int8, so that its values are taken over.
+    pub fn is_quantized(&self, parameter: Parameter) -> bool {
+        match &self.source {
+            Source::Tensors { .. } => false,
+            #[cfg(feature = "onnx")]
+            Source::Onnx(imported) => imported.is_quantized(parameter),
+        }
+    }
+
+    /// Some rows of a matrix in int8: those of the file where it has them, and what
+    /// [`quantize_rows`] makes of floats.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::load`].
+    ///
+    /// # Panics
+    /// If the parameter does not have these rows.
+    pub fn quantized_rows(
+        &self,
+        parameter: Parameter,
+        rows: Range<usize>,
+    ) -> Result<QuantizedRows, Error> {
+        #[cfg(feature = "onnx")]
+        if let Source::Onnx(imported) = &self.source
+            && let Some(quantized) = imported.quantized_rows(parameter, rows.clone())
+        {
+            return Ok(quantized);
+        }
+        let columns = parameter.shape(&self.config)[1..].iter().product();
+        Ok(quantize_rows(&self.load_rows(parameter, rows)?, columns))
+    }
+
+    /// What people should know of how the file was read, if there is something.
+    pub fn note(&self) -> Option<String> {
+        match &self.source {
+            Source::Tensors { .. } => None,
+            #[cfg(feature = "onnx")]
+            Source::Onnx(imported) => imported.note(),
+        }
+    }
+}
+
+/// The ONNX file at this path: itself, or `model.onnx` in a folder without other weights.
+fn onnx_file(path: &Path) -> Option<PathBuf> {
+    if path.is_file() {
+        return (path.extension() == Some("onnx".as_ref())).then(|| path.to_owned());
+    }
+    let model = path.join("model.onnx");
+    (model.exists() && !weights::is_in(path)).then_some(model)
 }
 
 /// Finds and checks every parameter among the files' tensors.

@@ -16,7 +16,7 @@ use crate::checkpoint::{Checkpoint, LayerParameter, Parameter};
 use crate::config::{Architecture, Config};
 use crate::error::Error;
 use crate::progress::Progress;
-use crate::quantize::{quantize_rows, quantize_rows_i16};
+use crate::quantize::quantize_rows_i16;
 use crate::vocabulary::VocabularySource;
 
 /// The texts that travel in every file, with their logits; a pair where there are two.
@@ -311,6 +311,7 @@ fn self_test(logits: &[f32]) -> Vec<u8> {
 fn provenance(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
     let weights: Vec<_> = checkpoint
         .weight_files()
+        .into_iter()
         .map(|(path, bytes)| {
             let digest = Sha256::digest(bytes);
             let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -493,8 +494,8 @@ impl WeightWriter<'_> {
         let mut scales = Vec::with_capacity(count);
         for first in (0..count).step_by(ROWS) {
             let rows = first..count.min(first + ROWS);
-            let matrix = self.checkpoint.load_rows(Parameter::WordEmbedding, rows)?;
-            let quantized = quantize_rows(&matrix, hidden);
+            let word = Parameter::WordEmbedding;
+            let quantized = self.checkpoint.quantized_rows(word, rows)?;
             let to = cast_slice_mut::<u8, i8>(self.tensor(TensorKind::WordRows, 0));
             let to = to.chunks_exact_mut(padded(hidden)).skip(first);
             for (to, from) in to.zip(quantized.values.chunks_exact(hidden)) {

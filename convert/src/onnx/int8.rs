@@ -16,7 +16,6 @@ use super::{Precision, Rows, scope, transpose};
 use crate::balance::Balance;
 use crate::checkpoint::Parameter;
 use crate::config::Config;
-use crate::quantize::quantize_rows;
 
 /// Each matrix is three initializers: `…_quantized`, `…_scale` and, for products, the sums of
 /// its columns in `…_sum`.
@@ -48,7 +47,7 @@ impl Precision for Int8 {
                 (&scale, DataType::Float, &[count, 1]),
             ],
             move |checkpoint| {
-                let rows = quantize_rows(&checkpoint.load(table)?, columns);
+                let rows = checkpoint.quantized_rows(table, 0..count)?;
                 Ok(vec![Values::I8(rows.values), Values::F32(rows.scales)])
             },
         );

@@ -7,6 +7,7 @@
 mod file;
 mod float32;
 mod graph;
+pub mod import;
 mod int8;
 
 use std::io::Write;

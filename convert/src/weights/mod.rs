@@ -102,7 +102,7 @@ impl WeightFile {
 
 /// Maps a file for reading: the one `unsafe` of the crate.
 #[expect(unsafe_code)]
-fn map_file(path: &Path) -> Result<Mmap, Error> {
+pub(crate) fn map_file(path: &Path) -> Result<Mmap, Error> {
     let in_file = |error| Error::in_file(path, error);
     let file = File::open(path).map_err(in_file)?;
     if !file.metadata().map_err(in_file)?.is_file() {
@@ -111,6 +111,18 @@ fn map_file(path: &Path) -> Result<Mmap, Error> {
     // SAFETY: the map is read as plain bytes. That nobody truncates or rewrites a checkpoint
     // while it is converted cannot be enforced; a map has this condition on every system.
     unsafe { Mmap::map(&file) }.map_err(in_file)
+}
+
+/// Whether a folder has weights that [`open`] reads or refuses by name.
+pub(crate) fn is_in(folder: &Path) -> bool {
+    [
+        safetensors::FILE_NAME,
+        safetensors::INDEX_FILE_NAME,
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+    ]
+    .iter()
+    .any(|name| folder.join(name).exists())
 }
 
 /// Opens the weights of a folder: `model.safetensors`, or the shards of its index.
