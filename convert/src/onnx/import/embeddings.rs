@@ -69,7 +69,6 @@ pub(super) fn embeddings(graph: &Graph, sum: Value) -> Result<Embeddings, Error>
         return Err(graph.refuse(sum, EXPECTED));
     };
     // Both are inputs of the graph; the larger vocabulary is that of words.
-    let mut token_types = token_types;
     if let Some((types, type_index)) = &mut token_types
         && types.given
         && is_types_first(graph, (words, word_index), (types.table, *type_index))

@@ -65,8 +65,8 @@ impl Tensor {
 
     /// Reads what the model's file says of a tensor, whose message has these fields.
     pub(super) fn read(files: &mut Files, fields: &[Field]) -> Result<Self, Error> {
-        let raw = fields.iter().filter(|field| field.number == RAW_DATA);
-        let raw = raw.map(|field| field.value.clone()).last();
+        let raw = fields.iter().rfind(|field| field.number == RAW_DATA);
+        let raw = raw.map(|field| field.value.clone());
         let proto: TensorProto = wire::decode(files.model(), fields, |number| {
             number != RAW_DATA && number != DOC_STRING
         })?;
