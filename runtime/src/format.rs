@@ -18,7 +18,13 @@ pub const MAJOR_VERSION: u16 = 2;
 /// Newer minor versions only add what an older reader may ignore.
 pub const MINOR_VERSION: u16 = 0;
 /// Bits of [`Header::required_features`] that this reader understands.
-pub const KNOWN_FEATURES: u32 = 0;
+pub const KNOWN_FEATURES: u32 = features::HEADS;
+
+/// Bits of [`Header::required_features`]. A file states just those that it uses.
+pub mod features {
+    /// [`Shape::head`](super::Shape::head) is not [`Head::Classification`](super::Head).
+    pub const HEADS: u32 = 1 << 0;
+}
 
 /// The weights begin at a multiple of this many bytes: the largest page size in use on phones.
 pub const WEIGHTS_ALIGN: u64 = 16 * 1024;
@@ -161,7 +167,7 @@ pub struct Shape {
     pub positions: u32,
     /// Rows of the token type embedding; 0 for DistilBERT, which has none.
     pub token_types: u32,
-    /// Number of labels, hence of logits.
+    /// Number of labels; 0 where the head has none.
     pub labels: u32,
     /// Longest sequence in tokens, special tokens included; at most `positions`.
     pub max_tokens: u32,
@@ -173,8 +179,74 @@ pub struct Shape {
     pub problem: u32,
     /// Added to the variance in every layer norm.
     pub layer_norm_eps: f32,
-    /// Zero.
-    pub reserved: [u32; 2],
+    /// A [`Head`]: what the model answers.
+    pub head: u32,
+    /// Of an embedding, bits of [`embedding`]; of masked words, the id of the token that stands
+    /// for a word to find. Zero for others.
+    pub head_options: u32,
+}
+
+/// What a model answers: the last part of its shape, after the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Head {
+    /// The labels of a text or pair, by its first token.
+    Classification = 0,
+    /// A label for each token: entities.
+    TokenClassification = 1,
+    /// Where in a text the answer to a question begins and ends: two logits for each token.
+    QuestionAnswering = 2,
+    /// A vector for a text.
+    Embedding = 3,
+    /// The words that fit in the places of mask tokens.
+    MaskedWords = 4,
+}
+
+impl Head {
+    /// Every head.
+    pub const ALL: [Self; 5] = [
+        Self::Classification,
+        Self::TokenClassification,
+        Self::QuestionAnswering,
+        Self::Embedding,
+        Self::MaskedWords,
+    ];
+
+    /// The head with this number in a file.
+    pub fn from_u32(n: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|&head| head as u32 == n)
+    }
+
+    /// What a model with this head does, for messages and `filbert inspect`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Classification => "classification",
+            Self::TokenClassification => "token classification",
+            Self::QuestionAnswering => "question answering",
+            Self::Embedding => "embedding",
+            Self::MaskedWords => "masked words",
+        }
+    }
+
+    /// Whether it begins with a product of its own, as wide as the hidden state.
+    pub const fn has_dense(self) -> bool {
+        matches!(self, Self::Classification | Self::MaskedWords)
+    }
+
+    /// Whether the file has a layer norm for it.
+    pub const fn has_norm(self) -> bool {
+        matches!(self, Self::MaskedWords)
+    }
+}
+
+/// Bits of [`Shape::head_options`] of a model with [`Head::Embedding`].
+pub mod embedding {
+    /// The mean of all tokens; without it, the first token.
+    pub const MEAN: u32 = 1 << 0;
+    /// Divided by its Euclidean norm.
+    pub const NORMALIZED: u32 = 1 << 1;
+    /// All of them.
+    pub const ALL: u32 = MEAN | NORMALIZED;
 }
 
 /// An elementwise function.
@@ -310,14 +382,16 @@ pub enum TensorKind {
     FeedForwardOutColumns = 25,
     /// Layer norm after the feed-forward layer, as `EmbeddingNorm`.
     FeedForwardNorm = 26,
-    /// First product of the head: BERT's pooler, DistilBERT's `pre_classifier`.
+    /// First product of a head that has two: BERT's pooler, DistilBERT's `pre_classifier`.
     HeadDense = 32,
     /// [`Columns`] of `HeadDense`.
     HeadDenseColumns = 33,
-    /// Second product of the head, one column a label.
+    /// Last product of the head: one column a label, or a token of the vocabulary.
     Classifier = 34,
     /// [`Columns`] of `Classifier`.
     ClassifierColumns = 35,
+    /// Layer norm between the products of a head for masked words, as `EmbeddingNorm`.
+    HeadNorm = 36,
 }
 
 /// What a panel's 16 columns need beside their weights. The sums make an unsigned, asymmetric
@@ -424,11 +498,31 @@ impl Shape {
         }
     }
 
+    /// Columns of the head's last product that are not padding; 0 where it has none.
+    pub const fn head_outputs(&self) -> usize {
+        if self.head == Head::MaskedWords as u32 {
+            self.vocabulary as usize
+        } else {
+            self.labels as usize
+        }
+    }
+
     /// See [`TensorKind::Classifier`].
     pub const fn classifier(&self) -> LinearShape {
         LinearShape {
             inputs: self.hidden as usize,
-            outputs: padded(self.labels as usize),
+            outputs: padded(self.head_outputs()),
+        }
+    }
+
+    /// Values of a case in the self-test: see [`SelfTest`].
+    pub const fn self_test_width(&self) -> usize {
+        if self.head == Head::MaskedWords as u32 {
+            PANEL
+        } else if self.head == Head::Embedding as u32 {
+            self.hidden as usize
+        } else {
+            self.labels as usize
         }
     }
 }
@@ -456,7 +550,8 @@ pub mod limits {
 
 /// The tensor table that a shape implies, in file order, and the length of the weights section.
 ///
-/// `None` if a size has no `u64`. The shape's dimensions are within [`limits`].
+/// `None` if a size has no `u64`. The shape's dimensions are within [`limits`], and its head is
+/// known.
 pub fn tensor_table(shape: &Shape) -> Option<(Vec<Tensor>, u64)> {
     let mut table = TableBuilder::default();
     let hidden = padded(shape.hidden as usize);
@@ -519,8 +614,16 @@ pub fn tensor_table(shape: &Shape) -> Option<(Vec<Tensor>, u64)> {
         table.push(K::FeedForwardNorm, layer, DataType::F32, &[3, hidden])?;
     }
     use TensorKind as K;
-    table.push_linear(K::HeadDense, K::HeadDenseColumns, 0, shape.head_dense())?;
-    table.push_linear(K::Classifier, K::ClassifierColumns, 0, shape.classifier())?;
+    let head = Head::from_u32(shape.head)?;
+    if head.has_dense() {
+        table.push_linear(K::HeadDense, K::HeadDenseColumns, 0, shape.head_dense())?;
+    }
+    if head.has_norm() {
+        table.push(K::HeadNorm, 0, DataType::F32, &[3, hidden])?;
+    }
+    if head != Head::Embedding {
+        table.push_linear(K::Classifier, K::ClassifierColumns, 0, shape.classifier())?;
+    }
     Some((table.tensors, table.end))
 }
 
@@ -590,8 +693,13 @@ pub struct Labels {
     pub text_length: u32,
 }
 
-/// Head of the self-test section. [`SelfTestCase`] records `[count]` follow, then the logits'
-/// bits as `f32` `[count, labels]`, then the UTF-8 text.
+/// Head of the self-test section. [`SelfTestCase`] records `[count]` follow, then the values'
+/// bits as `f32` `[count, width]`, then the UTF-8 text.
+///
+/// The values of a case are, by the model's head: the logits of a classification; the logits of
+/// all tokens of a text, added in their order from 0, of a classification of tokens and of the
+/// answer to a question; an embedding; of the first masked word, the logits of every 16 tokens
+/// of the vocabulary, added in their order from 0.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct SelfTest {

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::kernels::rows::RowScale;
 use crate::observation::ObservedInputs;
 use crate::profile::Profile;
-use crate::tokenizer::{Alignment, Encoding, Scratch};
+use crate::tokenizer::{Alignment, Encoded, Encoding, Scratch};
 
 /// A cache line.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -139,9 +139,13 @@ pub(crate) struct Workspace {
     pub(crate) gathered_scales: Vec<RowScale>,
     /// What the head's dense layer makes of each text, `[texts, hidden]`.
     pub(crate) pooled: Buffer<f32>,
-    /// `[texts, labels]`, padded.
-    pub(crate) logits: Buffer<f32>,
-    /// The scores of one text, `[labels]`.
+    /// What the head makes of the texts, `[rows, output width]`.
+    pub(crate) outputs: Buffer<f32>,
+    /// Where the rows of each text begin in `outputs`, and where those of the last one end.
+    pub(crate) output_boundaries: Vec<usize>,
+    /// How each text was encoded.
+    pub(crate) encoded: Vec<Encoded>,
+    /// The scores of one row, `[labels]`.
     pub(crate) scores: Vec<f32>,
     /// Where each run of a divided batch begins, and where the last one ends.
     pub(crate) runs: Vec<usize>,
@@ -165,8 +169,16 @@ impl Workspace {
         workspace
     }
 
+    /// Makes ready for other texts.
+    pub(crate) fn clear_texts(&mut self) {
+        self.encoding.clear();
+        self.encoded.clear();
+        self.boundaries.clear();
+        self.boundaries.push(0);
+    }
+
     /// The buffers of all threads together.
-    fn buffers(&mut self) -> [&mut dyn Reusable; 20] {
+    fn buffers(&mut self) -> [&mut dyn Reusable; 22] {
         let Encoding {
             ids,
             token_types,
@@ -197,7 +209,9 @@ impl Workspace {
             &mut self.gathered,
             &mut self.gathered_scales,
             &mut self.pooled,
-            &mut self.logits,
+            &mut self.outputs,
+            &mut self.output_boundaries,
+            &mut self.encoded,
             &mut self.scores,
             &mut self.runs,
             &mut self.outcomes,

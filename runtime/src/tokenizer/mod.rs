@@ -271,6 +271,13 @@ pub(crate) struct Encoded {
     pub(crate) untruncated_tokens: usize,
 }
 
+impl Encoded {
+    /// Whether the text was cut.
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.untruncated_tokens > self.tokens
+    }
+}
+
 /// Bytes after which a text is normalized in another piece, so that the buffers stay small.
 const CHUNK: usize = 4096;
 
@@ -488,6 +495,21 @@ impl<'a> Tokenizer<'a> {
             tokens: encoding.ids.len() - start,
             untruncated_tokens,
         })
+    }
+
+    /// The bytes of a token's text, as the vocabulary has it.
+    pub(crate) fn token_text(&self, id: u32) -> Option<Vec<u8>> {
+        let added = || {
+            let mut all = [self.raw, self.normalized].into_iter();
+            all.find_map(|tokens| tokens.text_of(id).map(<[u8]>::to_vec))
+        };
+        self.wordpiece.trie.text(id).or_else(added)
+    }
+
+    /// Whether these neighbours in a text belong to the same word.
+    pub(crate) fn is_inside_word(&self, before: char, after: char) -> bool {
+        use unicode::{IDEOGRAPH, PUNCTUATION, SPACE, class};
+        (class(before) | class(after)) & (IDEOGRAPH | PUNCTUATION | SPACE) == 0
     }
 
     /// Appends the first `limit` tokens of a text; how many there are, and [`Ids::length`].
