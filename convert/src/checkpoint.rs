@@ -1,28 +1,18 @@
-//! A Hugging Face checkpoint: `config.json` and mapped safetensors, whole or in shards.
+//! A Hugging Face checkpoint: `config.json` and the weights.
 //!
 //! Opening checks that every parameter is there once, with the shape that the config implies
 //! and a data type that can be read, so that what follows can only meet values that are not
 //! finite. Old spellings are accepted: `gamma` and `beta` for a layer norm's weight and bias,
 //! and names without the encoder's prefix.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
-use memmap2::Mmap;
-use safetensors::tensor::{Dtype, Metadata};
-use serde_json::Value;
-
 use crate::Error;
 use crate::config::{Architecture, Config};
-
-/// The weights in one file.
-pub const FILE_NAME: &str = "model.safetensors";
-/// Which shard holds which tensor, where the weights are several files.
-pub const INDEX_FILE_NAME: &str = "model.safetensors.index.json";
+use crate::weights::{self, Values, WeightFile};
 
 /// One tensor of the model, whatever the checkpoint calls it.
 ///
@@ -219,7 +209,7 @@ impl Parameter {
 pub struct Checkpoint {
     folder: PathBuf,
     config: Config,
-    shards: Vec<Shard>,
+    files: Vec<WeightFile>,
     parameters: HashMap<Parameter, StoredTensor>,
 }
 
@@ -234,50 +224,23 @@ impl fmt::Debug for Checkpoint {
 
 /// Where a parameter lies.
 struct StoredTensor {
-    shard: usize,
+    /// Of the weights' files, the one that has it.
+    file: usize,
     /// As the file has it.
     name: String,
-    data_type: DataType,
-    /// Of its bytes in the shard's file.
-    range: Range<usize>,
-}
-
-#[derive(Clone, Copy)]
-enum DataType {
-    F32,
-    F16,
-    BF16,
-}
-
-impl DataType {
-    /// Bytes of one value.
-    const fn size(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-        }
-    }
-
-    const fn from_safetensors(data_type: Dtype) -> Option<Self> {
-        match data_type {
-            Dtype::F32 => Some(Self::F32),
-            Dtype::F16 => Some(Self::F16),
-            Dtype::BF16 => Some(Self::BF16),
-            _ => None,
-        }
-    }
+    values: Values,
 }
 
 impl Checkpoint {
     /// Opens a folder and checks everything but the values: names, shapes and data types.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let config = Config::read(folder)?;
-        let shards = open_shards(folder)?;
-        let parameters = find_parameters(folder, &config, &shards)?;
+        let files = weights::open(folder)?;
+        let parameters = find_parameters(folder, &config, &files)?;
         Ok(Self {
             folder: folder.to_owned(),
             config,
-            shards,
+            files,
             parameters,
         })
     }
@@ -303,9 +266,9 @@ impl Checkpoint {
 
     /// The files that hold the weights: their paths and their bytes.
     pub fn weight_files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
-        self.shards
+        self.files
             .iter()
-            .map(|shard| (shard.path.as_path(), &shard.map[..]))
+            .map(|file| (file.path.as_path(), &file.map[..]))
     }
 
     /// The values of a parameter, row-major as PyTorch stores them.
@@ -328,30 +291,14 @@ impl Checkpoint {
                 format!("the model has no parameter {parameter:?}"),
             )
         })?;
-        let shard = &self.shards[stored.shard];
+        let file = &self.files[stored.file];
         let row: usize = parameter.shape(&self.config)[1..].iter().product();
-        let row_bytes = row * stored.data_type.size();
-        let bytes = &shard.map[stored.range.clone()];
-        let bytes = &bytes[rows.start * row_bytes..rows.end * row_bytes];
-        let values: Vec<f32> = match stored.data_type {
-            DataType::F32 => {
-                let (values, _) = bytes.as_chunks();
-                values.iter().copied().map(f32::from_le_bytes).collect()
-            }
-            DataType::F16 => {
-                let (values, _) = bytes.as_chunks();
-                let values = values.iter().copied();
-                values.map(|v| f16::from_le_bytes(v).to_f32()).collect()
-            }
-            DataType::BF16 => {
-                let (values, _) = bytes.as_chunks();
-                let values = values.iter().copied();
-                values.map(|v| bf16::from_le_bytes(v).to_f32()).collect()
-            }
-        };
+        let values = stored
+            .values
+            .read(&file.map, rows.start * row..rows.end * row);
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             return Err(Error::in_file(
-                &shard.path,
+                &file.path,
                 format!(
                     "the tensor {} holds {} at index {}; every weight must be finite, so \
                      the training went wrong or the file is damaged",
@@ -365,149 +312,11 @@ impl Checkpoint {
     }
 }
 
-/// One mapped safetensors file.
-struct Shard {
-    path: PathBuf,
-    map: Mmap,
-    /// Where the tensors' bytes begin.
-    data_start: usize,
-    metadata: Metadata,
-}
-
-impl Shard {
-    fn open(path: PathBuf) -> Result<Self, Error> {
-        let map = map_file(&path)?;
-        let damaged = |what: fmt::Arguments<'_>| {
-            Error::in_file(
-                &path,
-                format!("not a valid safetensors file: {what}; download or save it again"),
-            )
-        };
-        let Some((length, rest)) = map.split_first_chunk() else {
-            return Err(damaged(format_args!(
-                "it has {} bytes, fewer than a header",
-                map.len()
-            )));
-        };
-        let length = u64::from_le_bytes(*length);
-        let header = usize::try_from(length).ok().and_then(|n| rest.get(..n));
-        let Some(header) = header else {
-            return Err(damaged(format_args!(
-                "its header of {length} bytes passes the end of the file ({} bytes)",
-                map.len()
-            )));
-        };
-        // The crate's own reader of whole files adds the lengths without a check for overflow,
-        // so only its validation of the header is used.
-        let metadata: Metadata = serde_json::from_slice(header)
-            .map_err(|error| damaged(format_args!("in its header, {error}")))?;
-        let data_start = size_of::<u64>() + header.len();
-        if metadata.data_len() != map.len() - data_start {
-            return Err(damaged(format_args!(
-                "its header describes {} bytes of tensors, but {} follow",
-                metadata.data_len(),
-                map.len() - data_start
-            )));
-        }
-        Ok(Self {
-            path,
-            map,
-            data_start,
-            metadata,
-        })
-    }
-}
-
-/// Maps a file for reading: the one `unsafe` of the crate.
-#[expect(unsafe_code)]
-fn map_file(path: &Path) -> Result<Mmap, Error> {
-    let in_file = |error| Error::in_file(path, error);
-    let file = File::open(path).map_err(in_file)?;
-    if !file.metadata().map_err(in_file)?.is_file() {
-        return Err(Error::in_file(path, "not a regular file"));
-    }
-    // SAFETY: the map is read as plain bytes. That nobody truncates or rewrites a checkpoint
-    // while it is converted cannot be enforced; a map has this condition on every system.
-    unsafe { Mmap::map(&file) }.map_err(in_file)
-}
-
-/// Opens `model.safetensors`, or the shards of its index.
-fn open_shards(folder: &Path) -> Result<Vec<Shard>, Error> {
-    let single = folder.join(FILE_NAME);
-    if single.exists() {
-        return Ok(vec![Shard::open(single)?]);
-    }
-    let index = folder.join(INDEX_FILE_NAME);
-    if index.exists() {
-        return open_index(folder, &index);
-    }
-    let other_formats = [
-        "pytorch_model.bin",
-        "pytorch_model.bin.index.json",
-        "tf_model.h5",
-        "flax_model.msgpack",
-    ];
-    for name in other_formats {
-        if folder.join(name).exists() {
-            return Err(Error::in_file(
-                folder,
-                format!(
-                    "found {name}, but only safetensors are read; save the model as one, in \
-                     Python: AutoModelForSequenceClassification.from_pretrained(folder)\
-                     .save_pretrained(folder, safe_serialization=True)"
-                ),
-            ));
-        }
-    }
-    Err(Error::in_file(
-        folder,
-        format!("found neither {FILE_NAME} nor {INDEX_FILE_NAME}; one of them holds the weights"),
-    ))
-}
-
-fn open_index(folder: &Path, index: &Path) -> Result<Vec<Shard>, Error> {
-    let in_index = |message: String| Error::in_file(index, message);
-    let bytes = fs::read(index).map_err(|error| in_index(error.to_string()))?;
-    let json: Value =
-        serde_json::from_slice(&bytes).map_err(|error| in_index(format!("not JSON: {error}")))?;
-    let weight_map = json
-        .get("weight_map")
-        .and_then(Value::as_object)
-        .ok_or_else(|| in_index("weight_map is missing or not an object".to_owned()))?;
-    let mut tensors: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (tensor, file) in weight_map {
-        let name = file
-            .as_str()
-            .filter(|name| Path::new(name).file_name() == Some(name.as_ref()))
-            .ok_or_else(|| {
-                in_index(format!(
-                    "weight_map places {tensor} in {file}, which is not a file name in the same \
-                     folder"
-                ))
-            })?;
-        tensors.entry(name).or_default().push(tensor);
-    }
-    let mut shards = Vec::with_capacity(tensors.len());
-    for (file, tensors) in tensors {
-        let shard = Shard::open(folder.join(file))?;
-        for tensor in tensors {
-            if shard.metadata.info(tensor).is_none() {
-                return Err(in_index(format!(
-                    "weight_map places {tensor} in {file}, which does not hold it; download or \
-                     save the checkpoint again"
-                )));
-            }
-        }
-        shards.push(shard);
-    }
-    Ok(shards)
-}
-
-/// Finds and checks every parameter among the shards' tensors.
+/// Finds and checks every parameter among the files' tensors.
 fn find_parameters(
     folder: &Path,
     config: &Config,
-    shards: &[Shard],
+    files: &[WeightFile],
 ) -> Result<HashMap<Parameter, StoredTensor>, Error> {
     let architecture = config.architecture;
     let mut wanted: HashMap<String, Parameter> = Parameter::all(config)
@@ -516,13 +325,10 @@ fn find_parameters(
         .collect();
     let mut parameters: HashMap<Parameter, StoredTensor> = HashMap::with_capacity(wanted.len());
     let mut found: HashMap<String, String> = HashMap::new();
-    for (number, shard) in shards.iter().enumerate() {
-        let tensors = shard.metadata.tensors();
-        // In the order of their names, so that of several errors always the same is told.
-        for name in tensors.keys().collect::<BTreeSet<_>>() {
-            let info = tensors[name];
+    for (number, file) in files.iter().enumerate() {
+        for (name, tensor) in &file.tensors {
             let in_tensor = |message: String| {
-                Error::in_file(&shard.path, format!("the tensor {name} {message}"))
+                Error::in_file(&file.path, format!("the tensor {name} {message}"))
             };
             let modern = modern_name(architecture, name);
             if let Some(other) = found.get(&modern) {
@@ -543,28 +349,25 @@ fn find_parameters(
                 continue;
             };
             let shape = parameter.shape(config);
-            if info.shape != shape {
+            if tensor.shape != shape {
                 return Err(in_tensor(format!(
                     "has the shape {:?}, but config.json implies {shape:?}; correct the config \
                      or convert the checkpoint that belongs to it",
-                    info.shape
+                    tensor.shape
                 )));
             }
-            let data_type = DataType::from_safetensors(info.dtype).ok_or_else(|| {
+            let values = tensor.values.clone().map_err(|data_type| {
                 in_tensor(format!(
-                    "has the data type {}; F32, F16 and BF16 are supported, so save the model \
-                     in one of them",
-                    info.dtype
+                    "has the data type {data_type}; F32, F16 and BF16 are supported, so save \
+                     the model in one of them"
                 ))
             })?;
-            let (start, end) = info.data_offsets;
             parameters.insert(
                 parameter,
                 StoredTensor {
-                    shard: number,
+                    file: number,
                     name: name.clone(),
-                    data_type,
-                    range: shard.data_start + start..shard.data_start + end,
+                    values,
                 },
             );
         }

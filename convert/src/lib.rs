@@ -28,6 +28,8 @@ pub mod quantize;
 pub mod synthetic;
 #[cfg(feature = "convert")]
 pub mod vocabulary;
+#[cfg(feature = "convert")]
+pub mod weights;
 
 #[cfg(feature = "onnx")]
 pub mod comparison;

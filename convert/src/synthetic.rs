@@ -15,7 +15,7 @@ use safetensors::tensor::{Dtype, View, serialize_to_file};
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::checkpoint::{self, LayerParameter, Parameter};
+use crate::checkpoint::{LayerParameter, Parameter};
 use crate::config::{self, Architecture, Config};
 
 /// How a synthetic checkpoint stores its weights.
@@ -244,7 +244,10 @@ impl SyntheticCheckpoint {
             }));
         }
         if self.shards <= 1 {
-            return write_file(&folder.join(checkpoint::FILE_NAME), tensors);
+            return write_file(
+                &folder.join(crate::weights::safetensors::FILE_NAME),
+                tensors,
+            );
         }
         let mut weight_map = BTreeMap::new();
         let mut files: Vec<(String, Vec<(String, Tensor<'_>)>)> = (1..=self.shards)
@@ -261,7 +264,7 @@ impl SyntheticCheckpoint {
         for (file, tensors) in files {
             write_file(&folder.join(file), tensors)?;
         }
-        let path = folder.join(checkpoint::INDEX_FILE_NAME);
+        let path = folder.join(crate::weights::safetensors::INDEX_FILE_NAME);
         let index = json!({ "metadata": {}, "weight_map": weight_map });
         fs::write(&path, index.to_string()).map_err(|error| Error::in_file(&path, error))
     }
