@@ -18,12 +18,14 @@ pub const MAJOR_VERSION: u16 = 2;
 /// Newer minor versions only add what an older reader may ignore.
 pub const MINOR_VERSION: u16 = 0;
 /// Bits of [`Header::required_features`] that this reader understands.
-pub const KNOWN_FEATURES: u32 = features::HEADS;
+pub const KNOWN_FEATURES: u32 = features::HEADS | features::BYTE_LEVEL_BPE;
 
 /// Bits of [`Header::required_features`]. A file states just those that it uses.
 pub mod features {
     /// [`Shape::head`](super::Shape::head) is not [`Head::Classification`](super::Head).
     pub const HEADS: u32 = 1 << 0;
+    /// The vocabulary is [`VocabularyKind::ByteLevelBpe`](super::VocabularyKind::ByteLevelBpe).
+    pub const BYTE_LEVEL_BPE: u32 = 1 << 1;
 }
 
 /// The weights begin at a multiple of this many bytes: the largest page size in use on phones.
@@ -540,6 +542,8 @@ pub mod limits {
     pub const VOCABULARY: u32 = 1 << 24;
     /// Nodes of the vocabulary's trie, so that the places of its bits are `u32`.
     pub const NODES: u32 = 1 << 30;
+    /// Merges of a byte-level BPE.
+    pub const MERGES: u32 = 1 << 24;
     /// Rows of the position embedding.
     pub const POSITIONS: u32 = 65_536;
     /// Rows of the token type embedding.
@@ -728,9 +732,31 @@ pub const NO_TEXT: u32 = u32::MAX;
 
 // The vocabulary section.
 
-/// Head of the vocabulary section. Without gaps follow the arrays of a trie of the tokens'
-/// bytes, whose nodes are numbered level by level and within a level in the order of their
-/// bytes; then the rest:
+/// How a vocabulary makes tokens of words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum VocabularyKind {
+    /// BERT's: the longest token first.
+    WordPiece = 0,
+    /// RoBERTa's: bytes, merged pair by pair. Needs [`features::BYTE_LEVEL_BPE`].
+    ByteLevelBpe = 1,
+}
+
+impl VocabularyKind {
+    /// The kind with this number in a file.
+    pub const fn from_u32(n: u32) -> Option<Self> {
+        match n {
+            0 => Some(Self::WordPiece),
+            1 => Some(Self::ByteLevelBpe),
+            _ => None,
+        }
+    }
+}
+
+/// Head of the vocabulary section. Without gaps follow the arrays.
+///
+/// In a [`VocabularyKind::WordPiece`] they are those of a trie of the tokens' bytes, whose nodes
+/// are numbered level by level and within a level in the order of their bytes; then the rest:
 ///
 /// 1. bits, in `u64`: for each node a one for each child, then a zero: `2 · nodes - 1`,
 /// 2. bits, in `u64`: for each node whether a token ends there,
@@ -741,12 +767,24 @@ pub const NO_TEXT: u32 = u32::MAX;
 /// 7. the tokens' ids in the order of their nodes, of [`id_bytes`] each,
 /// 8. the prefix of pieces that continue a word, `prefix_text` bytes,
 /// 9. the added tokens' UTF-8 text, `added_text` bytes.
+///
+/// In a [`VocabularyKind::ByteLevelBpe`] they are the merges, in the ascending order of their
+/// left token and then of their right one:
+///
+/// 1. `u32` `[tokens + 1]`: where the merges of each left token begin, and where all end,
+/// 2. [`AddedToken`] `[added_raw + added_normalized]`,
+/// 3. the id of the token of each byte `[256]`, of [`id_bytes`]`(tokens)` each, as are
+/// 4. the right token of each merge,
+/// 5. the token that each merge makes,
+/// 6. the rank of each merge, of [`id_bytes`]`(merges)`: the least is done first,
+/// 7. the added tokens' UTF-8 text, `added_text` bytes.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Vocabulary {
     /// Number of tokens; their ids are less. At most [`Shape::vocabulary`].
     pub tokens: u32,
-    /// Number of the trie's nodes, the root included; at most [`limits::NODES`].
+    /// Number of the trie's nodes, the root included; at most [`limits::NODES`]. 0 where there
+    /// is no trie, as the other fields that only a WordPiece has.
     pub nodes: u32,
     /// Added tokens that are looked for in the text as it was given.
     pub added_raw: u32,
@@ -764,10 +802,17 @@ pub struct Vocabulary {
     pub classification: u32,
     /// Id of the token after each text (`[SEP]`).
     pub separator: u32,
-    /// Of [`normalizer`].
+    /// Of [`normalizer`], or of [`byte_level`].
     pub flags: u32,
+    /// A [`VocabularyKind`].
+    pub kind: u32,
+    /// Number of merges; at most [`limits::MERGES`]. 0 in a WordPiece.
+    pub merges: u32,
+    /// Id of the token that stands for a word to be guessed (`[MASK]`), plus 1; or 0 where the
+    /// file does not say.
+    pub mask: u32,
     /// Zero.
-    pub reserved: [u32; 5],
+    pub reserved: [u32; 2],
 }
 
 /// Nodes of the trie for each number that says where their bits begin.
@@ -776,13 +821,27 @@ pub const NODES_PER_START: usize = 16;
 /// of 64.
 pub const NODES_PER_RANK: usize = 256;
 
-/// Bytes of an id in a vocabulary of so many tokens.
+/// Bytes of an id in a vocabulary of so many tokens, or of a rank among so many merges.
 pub const fn id_bytes(tokens: u32) -> usize {
     if tokens <= 1 << 16 { 2 } else { 3 }
 }
 
-/// Bits of [`Vocabulary::flags`]: the steps of the normalizer, in the order in which it takes
-/// them.
+/// Bits of [`Vocabulary::flags`] of a byte-level BPE.
+pub mod byte_level {
+    /// A text, or a part between added tokens, that does not begin with a space gets one.
+    pub const PREFIX_SPACE: u32 = 1 << 0;
+    /// The part of the text that a token stands for is without the spaces at its ends.
+    pub const TRIM_OFFSETS: u32 = 1 << 1;
+    /// But the one space before the first token is left, as if it had been put there.
+    pub const KEEP_FIRST_SPACE: u32 = 1 << 2;
+    /// Two separators divide a pair, and all its tokens are of type 0.
+    pub const DOUBLE_SEPARATOR: u32 = 1 << 3;
+    /// All of them.
+    pub const ALL: u32 = PREFIX_SPACE | TRIM_OFFSETS | KEEP_FIRST_SPACE | DOUBLE_SEPARATOR;
+}
+
+/// Bits of [`Vocabulary::flags`] of a WordPiece: the steps of the normalizer, in the order in
+/// which it takes them.
 pub mod normalizer {
     /// Removes control characters, and makes whitespace a space.
     pub const CLEAN_TEXT: u32 = 1 << 0;

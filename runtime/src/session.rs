@@ -79,15 +79,14 @@ pub(crate) trait Request: Sync {
 }
 
 /// What the head made of one text.
-#[derive(Clone, Copy)]
 pub(crate) struct Output<'a> {
     /// The text's number in the request.
     pub(crate) text: usize,
     pub(crate) encoded: Encoded,
-    /// The text's tokens; `offsets` is empty if the request did not ask for them.
-    pub(crate) ids: &'a [u32],
-    pub(crate) token_types: &'a [u8],
-    pub(crate) offsets: &'a [Range<usize>],
+    /// The tokens of all texts that were run together.
+    encoding: &'a Encoding,
+    /// Which of them are this text's.
+    tokens: Range<usize>,
     /// `[rows, width]`: one row of a classification or an embedding, one for each token, or one
     /// for each mask token.
     pub(crate) rows: &'a [f32],
@@ -98,16 +97,7 @@ pub(crate) struct Output<'a> {
 impl Output<'_> {
     /// The tokens, if their offsets were asked for.
     pub(crate) fn tokens(&self) -> Vec<Token> {
-        let types = self.token_types.iter().zip(self.offsets);
-        let tokens = self.ids.iter().zip(types);
-        tokens
-            .map(|(&id, (&token_type, offsets))| Token {
-                id,
-                token_type,
-                start: offsets.start,
-                end: offsets.end,
-            })
-            .collect()
+        self.encoding.tokens_in(self.tokens.clone())
     }
 }
 
@@ -324,13 +314,11 @@ impl Session {
             for (text, answer) in answers[before..next].iter_mut().enumerate() {
                 let tokens = workspace.boundaries[text]..workspace.boundaries[text + 1];
                 let rows = workspace.output_boundaries[text]..workspace.output_boundaries[text + 1];
-                let encoding = &workspace.encoding;
                 let output = Output {
                     text: first + before + text,
                     encoded: workspace.encoded[text],
-                    ids: &encoding.ids[tokens.clone()],
-                    token_types: &encoding.token_types[tokens.clone()],
-                    offsets: encoding.offsets.get(tokens).unwrap_or_default(),
+                    encoding: &workspace.encoding,
+                    tokens,
                     rows: &outputs[rows.start * width..rows.end * width],
                     width,
                 };

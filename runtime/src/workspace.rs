@@ -3,6 +3,7 @@
 //! A call whose like came before allocates nothing. Which thread needed what varies from call to
 //! call, so after each the threads' buffers are made equal.
 
+use std::collections::BinaryHeap;
 use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +14,7 @@ use crate::error::Error;
 use crate::kernels::rows::RowScale;
 use crate::observation::ObservedInputs;
 use crate::profile::Profile;
-use crate::tokenizer::{Alignment, Encoded, Encoding, Scratch};
+use crate::tokenizer::{Alignment, Encoded, Encoding, Scratch, Word};
 
 /// A cache line.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -68,6 +69,17 @@ impl<T: Pod> Reusable for Buffer<T> {
 }
 
 impl<T> Reusable for Vec<T> {
+    fn bytes(&self) -> usize {
+        self.capacity() * size_of::<T>()
+    }
+
+    fn grow(&mut self, bytes: usize) {
+        let count = bytes.div_ceil(size_of::<T>());
+        self.reserve_exact(count.saturating_sub(self.len()));
+    }
+}
+
+impl<T: Ord> Reusable for BinaryHeap<T> {
     fn bytes(&self) -> usize {
         self.capacity() * size_of::<T>()
     }
@@ -178,16 +190,18 @@ impl Workspace {
     }
 
     /// The buffers of all threads together.
-    fn buffers(&mut self) -> [&mut dyn Reusable; 22] {
+    fn buffers(&mut self) -> [&mut dyn Reusable; 25] {
         let Encoding {
             ids,
             token_types,
             offsets,
+            texts,
         } = &mut self.encoding;
         let Scratch {
             text,
             alignment,
             marks,
+            word: Word { symbols, queue },
         } = &mut self.scratch;
         let Alignment {
             starts, waiting, ..
@@ -196,10 +210,13 @@ impl Workspace {
             ids,
             token_types,
             offsets,
+            texts,
             text,
             starts,
             waiting,
             marks,
+            symbols,
+            queue,
             &mut self.boundaries,
             &mut self.units,
             &mut self.hidden,

@@ -202,10 +202,10 @@ impl<'a> Windows<'a> {
             ..session.encode_options()
         };
         let tokens = session.tokenize((question, text).into(), &unlimited)?;
-        // A text alone has two special tokens, and the last one of a pair follows the text.
-        let of_text = session.tokenize(text.into(), &unlimited)?.len() - 2;
+        // The last token ends the text, and is none of it.
         let end = tokens.len() - 1;
-        let text = end - of_text..end;
+        let start = tokens.iter().position(|token| token.text == 1);
+        let text = start.unwrap_or(end)..end;
         let most = (session.model.shape().max_tokens as usize).min(WINDOW);
         let room = most.saturating_sub(text.start + 1);
         if room == 0 {
@@ -287,8 +287,8 @@ impl Request for Windows<'_> {
 
     fn write(&self, output: Output<'_>, _: &mut Vec<f32>, spans: &mut Vec<Span>) {
         spans.clear();
-        let tokens = output.ids.len();
-        let text = self.text.start..tokens - 1;
+        let window = &self.tokens[self.windows[output.text].clone()];
+        let text = self.text.start..self.text.start + window.len();
         let probabilities = |column: usize| {
             // The first token stands for "no answer", and competes.
             let rows = std::iter::once(0).chain(text.clone());
@@ -304,7 +304,6 @@ impl Request for Windows<'_> {
             values.remove(0);
             values
         };
-        let window = &self.tokens[self.windows[output.text].clone()];
         spans.extend(
             best_spans(&probabilities(0), &probabilities(1), self.count)
                 .into_iter()

@@ -352,6 +352,21 @@ impl Model {
             .collect();
         let vocabulary =
             VocabularyLayout::parse(section(SectionKind::Vocabulary), shape.vocabulary)?;
+        let of_vocabulary = header.required_features & format::features::BYTE_LEVEL_BPE;
+        if of_vocabulary != vocabulary.required_features() {
+            return Err(malformed(
+                "header, required features, of the vocabulary",
+                vocabulary.required_features(),
+                of_vocabulary,
+            ));
+        }
+        if shape.max_tokens < vocabulary.special_tokens() {
+            return Err(malformed(
+                "shape, max tokens",
+                format_args!("{} or more", vocabulary.special_tokens()),
+                shape.max_tokens,
+            ));
+        }
 
         let model = Self {
             shape,
