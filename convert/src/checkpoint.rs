@@ -15,6 +15,7 @@ use crate::config::{Architecture, Config};
 #[cfg(feature = "onnx")]
 use crate::onnx::import::Imported;
 use crate::quantize::{QuantizedRows, quantize_rows};
+use crate::task::Task;
 use crate::weights::{self, Values, WeightFile};
 
 /// One tensor of the model, whatever the checkpoint calls it.
@@ -30,9 +31,13 @@ pub enum Parameter {
     EmbeddingNormWeight,
     EmbeddingNormBias,
     Layer(usize, LayerParameter),
-    /// BERT's pooler, DistilBERT's `pre_classifier`.
+    /// The first product of a head that has two: BERT's pooler, DistilBERT's `pre_classifier`.
     HeadDenseWeight,
     HeadDenseBias,
+    /// Of a head for masked words.
+    HeadNormWeight,
+    HeadNormBias,
+    /// The last product of the head.
     ClassifierWeight,
     ClassifierBias,
 }
@@ -84,7 +89,7 @@ impl LayerParameter {
     const fn name(self, architecture: Architecture) -> &'static str {
         use LayerParameter as P;
         match architecture {
-            Architecture::Bert => match self {
+            Architecture::Bert | Architecture::Roberta | Architecture::XlmRoberta => match self {
                 P::QueryWeight => "attention.self.query.weight",
                 P::QueryBias => "attention.self.query.bias",
                 P::KeyWeight => "attention.self.key.weight",
@@ -156,18 +161,13 @@ impl Parameter {
         for layer in 0..config.layers {
             all.extend(LayerParameter::ALL.map(|parameter| Self::Layer(layer, parameter)));
         }
-        all.extend([
-            Self::HeadDenseWeight,
-            Self::HeadDenseBias,
-            Self::ClassifierWeight,
-            Self::ClassifierBias,
-        ]);
+        all.extend(config.task.parameters(config.tied));
         all
     }
 
     /// The name that transformers gives it today.
-    pub fn name(self, architecture: Architecture) -> String {
-        let distil = architecture == Architecture::DistilBert;
+    pub fn name(self, config: &Config) -> String {
+        let architecture = config.architecture;
         let within = match self {
             Self::WordEmbedding => "embeddings.word_embeddings.weight".to_owned(),
             Self::PositionEmbedding => "embeddings.position_embeddings.weight".to_owned(),
@@ -176,34 +176,67 @@ impl Parameter {
             Self::EmbeddingNormBias => "embeddings.LayerNorm.bias".to_owned(),
             Self::Layer(layer, parameter) => {
                 let module = match architecture {
-                    Architecture::Bert => "encoder",
                     Architecture::DistilBert => "transformer",
+                    Architecture::Bert | Architecture::Roberta | Architecture::XlmRoberta => {
+                        "encoder"
+                    }
                 };
                 format!("{module}.layer.{layer}.{}", parameter.name(architecture))
             }
-            Self::HeadDenseWeight if distil => return "pre_classifier.weight".to_owned(),
-            Self::HeadDenseBias if distil => return "pre_classifier.bias".to_owned(),
-            Self::HeadDenseWeight => "pooler.dense.weight".to_owned(),
-            Self::HeadDenseBias => "pooler.dense.bias".to_owned(),
-            Self::ClassifierWeight => return "classifier.weight".to_owned(),
-            Self::ClassifierBias => return "classifier.bias".to_owned(),
+            Self::HeadDenseWeight
+            | Self::HeadDenseBias
+            | Self::HeadNormWeight
+            | Self::HeadNormBias
+            | Self::ClassifierWeight
+            | Self::ClassifierBias => return config.task.parameter_name(architecture, self),
         };
-        format!("{}.{within}", architecture.model_type())
+        format!("{}.{within}", architecture.tensor_prefix())
     }
 
-    /// The shape that the config implies.
+    /// The shape that the config implies, of what [`Checkpoint::load`] returns.
     pub fn shape(self, config: &Config) -> Vec<usize> {
+        let outputs = match config.task {
+            Task::MaskedWords => config.vocabulary,
+            _ => config.labels.len(),
+        };
         match self {
             Self::WordEmbedding => vec![config.vocabulary, config.hidden],
             Self::PositionEmbedding => vec![config.positions, config.hidden],
             Self::TokenTypeEmbedding => vec![config.token_types, config.hidden],
-            Self::EmbeddingNormWeight | Self::EmbeddingNormBias | Self::HeadDenseBias => {
-                vec![config.hidden]
-            }
+            Self::EmbeddingNormWeight
+            | Self::EmbeddingNormBias
+            | Self::HeadDenseBias
+            | Self::HeadNormWeight
+            | Self::HeadNormBias => vec![config.hidden],
             Self::Layer(_, parameter) => parameter.shape(config),
             Self::HeadDenseWeight => vec![config.hidden, config.hidden],
-            Self::ClassifierWeight => vec![config.labels.len(), config.hidden],
-            Self::ClassifierBias => vec![config.labels.len()],
+            Self::ClassifierWeight => vec![outputs, config.hidden],
+            Self::ClassifierBias => vec![outputs],
+        }
+    }
+
+    /// Rows of the stored tensor before those that the model reads.
+    fn skipped_rows(self, config: &Config) -> usize {
+        match self {
+            Self::PositionEmbedding => config.position_offset,
+            _ => 0,
+        }
+    }
+
+    /// The shape of the stored tensor.
+    fn stored_shape(self, config: &Config) -> Vec<usize> {
+        let mut shape = self.shape(config);
+        shape[0] += self.skipped_rows(config);
+        shape
+    }
+
+    /// The parameter that is stored in the place of this one.
+    fn stored(self, config: &Config) -> Self {
+        match self {
+            Self::ClassifierWeight if config.tied && config.task == Task::MaskedWords => {
+                Self::WordEmbedding
+            }
+            _ => self,
         }
     }
 }
@@ -328,6 +361,7 @@ impl Checkpoint {
     /// # Panics
     /// If the parameter does not have these rows.
     pub fn load_rows(&self, parameter: Parameter, rows: Range<usize>) -> Result<Vec<f32>, Error> {
+        let parameter = parameter.stored(&self.config);
         let columns: usize = parameter.shape(&self.config)[1..].iter().product();
         let first = rows.start * columns;
         let (path, name, values) = self.read_rows(parameter, rows).ok_or_else(|| {
@@ -361,6 +395,8 @@ impl Checkpoint {
                 let stored = parameters.get(&parameter)?;
                 let file = &files[stored.file];
                 let row: usize = parameter.shape(&self.config)[1..].iter().product();
+                let skipped = parameter.skipped_rows(&self.config);
+                let rows = rows.start + skipped..rows.end + skipped;
                 let values = stored
                     .values
                     .read(&file.map, rows.start * row..rows.end * row);
@@ -434,7 +470,7 @@ fn find_parameters(
     let architecture = config.architecture;
     let mut wanted: HashMap<String, Parameter> = Parameter::all(config)
         .into_iter()
-        .map(|parameter| (parameter.name(architecture), parameter))
+        .map(|parameter| (parameter.name(config), parameter))
         .collect();
     let mut parameters: HashMap<Parameter, StoredTensor> = HashMap::with_capacity(wanted.len());
     let mut found: HashMap<String, String> = HashMap::new();
@@ -451,17 +487,17 @@ fn find_parameters(
             }
             found.insert(modern.clone(), name.clone());
             let Some(parameter) = wanted.remove(&modern) else {
-                if changes_result(architecture, &modern) {
+                if changes_result(config, &modern) {
                     return Err(in_tensor(format!(
                         "is no part of a {} of {} layers; correct the config, or save the model \
                          without adapters, pruning or quantization",
-                        architecture.class(),
+                        config.class(),
                         config.layers
                     )));
                 }
                 continue;
             };
-            let shape = parameter.shape(config);
+            let shape = parameter.stored_shape(config);
             if tensor.shape != shape {
                 return Err(in_tensor(format!(
                     "has the shape {:?}, but config.json implies {shape:?}; correct the config \
@@ -496,9 +532,9 @@ fn find_parameters(
                 "the safetensors lack {} of the tensors of a {} of {} layers, first {}; correct \
                  config.json, or save the whole fine-tuned model",
                 wanted.len(),
-                architecture.class(),
+                config.class(),
                 config.layers,
-                parameter.name(architecture)
+                parameter.name(config)
             ),
         )),
     }
@@ -508,12 +544,12 @@ fn find_parameters(
 /// and `bias` for what layer norms called `gamma` and `beta`.
 fn modern_name(architecture: Architecture, stored: &str) -> String {
     let mut name = stored.to_owned();
-    if encoder_modules(architecture)
+    let mut modules = encoder_modules(architecture)
         .iter()
-        .any(|module| stored.starts_with(module))
-    {
+        .chain(["pooler."].iter());
+    if modules.any(|module| stored.starts_with(module)) {
         name.insert(0, '.');
-        name.insert_str(0, architecture.model_type());
+        name.insert_str(0, architecture.tensor_prefix());
     }
     for (old, new) in [(".gamma", ".weight"), (".beta", ".bias")] {
         if let Some(stem) = name.strip_suffix(old) {
@@ -526,7 +562,9 @@ fn modern_name(architecture: Architecture, stored: &str) -> String {
 /// The modules of the encoder that Filbert computes.
 const fn encoder_modules(architecture: Architecture) -> &'static [&'static str] {
     match architecture {
-        Architecture::Bert => &["embeddings.", "encoder.", "pooler."],
+        Architecture::Bert | Architecture::Roberta | Architecture::XlmRoberta => {
+            &["embeddings.", "encoder."]
+        }
         Architecture::DistilBert => &["embeddings.", "transformer."],
     }
 }
@@ -534,16 +572,16 @@ const fn encoder_modules(architecture: Architecture) -> &'static [&'static str] 
 /// Whether a tensor that is no [`Parameter`] would take part in the model: one inside the
 /// modules that are computed, unless it is a buffer of constants. Others, such as the heads of
 /// pre-training, do not touch the logits.
-fn changes_result(architecture: Architecture, modern: &str) -> bool {
+fn changes_result(config: &Config, modern: &str) -> bool {
+    let architecture = config.architecture;
     let buffer = modern.ends_with(".position_ids") || modern.ends_with(".token_type_ids");
     let in_encoder = modern
-        .strip_prefix(architecture.model_type())
+        .strip_prefix(architecture.tensor_prefix())
         .and_then(|rest| rest.strip_prefix('.'))
         .is_some_and(|rest| {
             encoder_modules(architecture)
                 .iter()
                 .any(|module| rest.starts_with(module))
         });
-    let in_head = modern.starts_with("classifier.") || modern.starts_with("pre_classifier.");
-    !buffer && (in_encoder || in_head)
+    !buffer && (in_encoder || config.task.owns(architecture, modern))
 }

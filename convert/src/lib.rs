@@ -27,6 +27,8 @@ pub mod quantize;
 #[cfg(feature = "convert")]
 pub mod synthetic;
 #[cfg(feature = "convert")]
+pub mod task;
+#[cfg(feature = "convert")]
 pub mod vocabulary;
 #[cfg(feature = "convert")]
 pub mod weights;

@@ -4,6 +4,7 @@ use filbert::format::Activation;
 
 use crate::Error;
 use crate::config::{Architecture, Config};
+use crate::task::Task;
 
 /// Refuses a config that is not that of the graph, by the first field that differs.
 ///
@@ -16,9 +17,8 @@ pub(super) fn check(config: &Config, graph: &Config) -> Result<(), Error> {
              on"
         )))
     };
-    if config.architecture != graph.architecture {
-        let [config, graph] = [config, graph].map(|config| config.architecture.class());
-        return differ("architectures", config, graph);
+    if !same_family(config, graph) || !same_task(config.task, graph.task) {
+        return differ("architectures", &config.class(), &graph.class());
     }
     let distil = graph.architecture == Architecture::DistilBert;
     let name = |bert, distilbert| if distil { distilbert } else { bert };
@@ -70,6 +70,30 @@ pub(super) fn check(config: &Config, graph: &Config) -> Result<(), Error> {
         return differ("layer_norm_eps", &config, &graph);
     }
     Ok(())
+}
+
+/// Whether a config may be that of a graph: XLM-RoBERTa's is RoBERTa's, and so is BERT's where
+/// the position table lacks the rows for padding, as Filbert exports it.
+fn same_family(config: &Config, graph: &Config) -> bool {
+    use Architecture as A;
+    match graph.architecture {
+        A::DistilBert => config.architecture == A::DistilBert,
+        A::Bert => config.architecture != A::DistilBert,
+        A::Roberta | A::XlmRoberta => {
+            matches!(config.architecture, A::Roberta | A::XlmRoberta)
+                && config.position_offset == graph.position_offset
+        }
+    }
+}
+
+/// Whether a task may be that of a graph: labels of texts include those of next sentences, and
+/// how rows become a vector is not in the graph.
+fn same_task(config: Task, graph: Task) -> bool {
+    match (config, graph) {
+        (Task::NextSentence, Task::SequenceClassification)
+        | (Task::Embedding(_), Task::Embedding(_)) => true,
+        _ => config == graph,
+    }
 }
 
 /// As `config.json` calls it.

@@ -30,6 +30,16 @@ pub(super) enum Numbering {
     AfterPadding(usize),
 }
 
+impl Numbering {
+    /// The number of a text's first token.
+    pub(super) fn offset(self) -> usize {
+        match self {
+            Self::FromZero => 0,
+            Self::AfterPadding(padding) => padding + 1,
+        }
+    }
+}
+
 const EXPECTED: &str = "rows of an embedding: Gather from a constant table, in floats or in the \
      int8 of quantize_dynamic; there are those of words, of positions and, for BERT, of token types";
 

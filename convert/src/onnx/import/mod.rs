@@ -34,8 +34,8 @@ use crate::config::{self, Config};
 use crate::quantize::QuantizedRows;
 use encoder::encoder;
 use files::Files;
-use graph::{Graph, Value};
-use head::classifier;
+use graph::Graph;
+use head::head;
 use parameter::Stored;
 
 /// The name that Optimum gives the file.
@@ -65,8 +65,11 @@ impl Imported {
             let config = Config::read(&imported.folder)?;
             agreement::check(&config, &imported.config)
                 .map_err(|error| Error::in_file(&imported.folder.join(config::FILE_NAME), error))?;
-            imported.config.labels = config.labels;
-            imported.config.problem = config.problem;
+            imported.config = Config {
+                token_types: imported.config.token_types,
+                tied: false,
+                ..config
+            };
         }
         Ok(imported)
     }
@@ -82,7 +85,7 @@ impl Imported {
     fn read(files: Files, folder: PathBuf) -> Result<Self, Error> {
         let graph = Graph::read(files)?;
         refusal::check(&graph)?;
-        let head = classifier(&graph, logits(&graph)?)?;
+        let head = head(&graph)?;
         let encoder = encoder(&graph, head.hidden)?;
         let config = model::config(&graph, &encoder, &head)?;
         let parameters = model::parameters(&graph, &encoder, &head);
@@ -185,23 +188,4 @@ fn folder_of(path: &Path) -> PathBuf {
             && above.join(config::FILE_NAME).exists()
     });
     above.unwrap_or(folder).to_owned()
-}
-
-/// The output that has the logits.
-fn logits(graph: &Graph) -> Result<Value, Error> {
-    let named = graph
-        .outputs
-        .iter()
-        .find(|&&value| graph.name(value) == "logits");
-    match (named, graph.outputs.as_slice()) {
-        (Some(&value), _) | (None, &[value]) => Ok(value),
-        (None, outputs) => {
-            let names: Vec<&str> = outputs.iter().map(|&value| graph.name(value)).collect();
-            Err(Error::new(format!(
-                "the graph has the outputs {names:?}; that of a classifier is \"logits\", or the \
-                 only one, so export the model with its head (optimum-cli export onnx --task \
-                 text-classification)"
-            )))
-        }
-    }
 }

@@ -7,16 +7,17 @@ use filbert::format::{Activation, Problem, limits};
 use super::embeddings::{Embeddings, Numbering};
 use super::encoder::{Encoder, Layer};
 use super::graph::Graph;
-use super::head::Classifier;
+use super::head::FoundHead;
 use super::linear::Linear;
 use super::norm::Norm;
 use super::parameter::Stored;
 use crate::Error;
 use crate::checkpoint::{LayerParameter, Parameter};
 use crate::config::{Architecture, Config};
+use crate::task::Task;
 
 /// What the graph alone says of the model.
-pub(super) fn config(graph: &Graph, encoder: &Encoder, head: &Classifier) -> Result<Config, Error> {
+pub(super) fn config(graph: &Graph, encoder: &Encoder, head: &FoundHead) -> Result<Config, Error> {
     let Embeddings {
         words,
         positions,
@@ -27,28 +28,35 @@ pub(super) fn config(graph: &Graph, encoder: &Encoder, head: &Classifier) -> Res
         .layers
         .first()
         .ok_or_else(|| graph.refuse(head.hidden, "the rows of an encoder of at least one layer"))?;
-    let architecture = match (head.activation, token_types, numbering) {
-        (Activation::Tanh, Some(_), Numbering::FromZero) => Architecture::Bert,
-        (Activation::Relu, None, Numbering::FromZero) => Architecture::DistilBert,
-        (function, types, numbering) => {
-            return Err(Error::new(format!(
-                "the graph {} token types, positions {} and {} in its head; BERT has token types, \
-                 positions from 0 and Tanh, DistilBERT no token types, positions from 0 and Relu",
-                if types.is_some() { "has" } else { "lacks" },
-                match numbering {
-                    Numbering::FromZero => "from 0".to_owned(),
-                    Numbering::AfterPadding(id) => format!("from {} (RoBERTa)", id + 1),
-                },
-                match function {
-                    Activation::Tanh => "Tanh",
-                    Activation::Relu => "Relu",
-                    _ => "GELU",
-                }
-            )));
-        }
+    // DistilBERT is the one without token types, and RoBERTa numbers positions its own way.
+    let architecture = match (token_types, numbering) {
+        (None, Numbering::FromZero) => Architecture::DistilBert,
+        (Some(_), Numbering::FromZero) => Architecture::Bert,
+        (_, Numbering::AfterPadding(_)) => Architecture::Roberta,
     };
-    check_alike(graph, encoder)?;
-    let labels = head.classifier.weight.rows;
+    let position_offset = numbering.offset();
+    if position_offset >= positions.rows {
+        return Err(Error::new(format!(
+            "the graph has {} positions and begins with number {position_offset}; export the \
+             model again",
+            positions.rows
+        )));
+    }
+    if let Some((dense, function)) = head.dense {
+        let expected = head.task.head_activation(architecture, first.activation);
+        if function != expected {
+            return Err(graph.refuse(
+                head.classifier.map_or(dense.input, |linear| linear.input),
+                &format!("{expected:?} between the products of the head, as in {architecture:?}"),
+            ));
+        }
+    }
+    check_alike(graph, encoder, head)?;
+    let outputs = head.classifier.map_or(0, |linear| linear.weight.rows);
+    let labels = match head.task {
+        Task::SequenceClassification | Task::TokenClassification => outputs,
+        _ => 0,
+    };
     for (what, extent, limit) in [
         ("rows of hidden values", words.columns, limits::HIDDEN),
         (
@@ -73,26 +81,33 @@ pub(super) fn config(graph: &Graph, encoder: &Encoder, head: &Classifier) -> Res
     }
     Ok(Config {
         architecture,
+        task: head.task,
         layers: encoder.layers.len(),
         hidden: words.columns,
         heads: first.attention.heads,
         intermediate: first.feed_forward_in.weight.rows,
         vocabulary: words.rows,
-        positions: positions.rows,
+        positions: positions.rows - position_offset,
+        position_offset,
         token_types: token_types.map_or(0, |types| if types.given { types.table.rows } else { 1 }),
         activation: first.activation,
         layer_norm_eps: encoder.norm.epsilon,
-        labels: (0..labels).map(|id| format!("LABEL_{id}")).collect(),
-        problem: if labels == 1 {
-            Problem::Regression
-        } else {
-            Problem::SingleLabel
+        labels: match head.task.fixed_labels() {
+            Some(labels) => labels.iter().map(|&label| label.to_owned()).collect(),
+            None => (0..labels).map(|id| format!("LABEL_{id}")).collect(),
         },
+        problem: match (head.task, labels) {
+            (Task::SequenceClassification, 1) => Problem::Regression,
+            _ => Problem::SingleLabel,
+        },
+        // The constant that multiplies last is a parameter of its own.
+        tied: false,
+        max_tokens: None,
     })
 }
 
 /// Refuses layers that differ in what a model has once.
-fn check_alike(graph: &Graph, encoder: &Encoder) -> Result<(), Error> {
+fn check_alike(graph: &Graph, encoder: &Encoder, head: &FoundHead) -> Result<(), Error> {
     let epsilon = encoder.norm.epsilon;
     if !(f32::MIN_POSITIVE..=1.0).contains(&epsilon) {
         return Err(graph.refuse(
@@ -100,19 +115,21 @@ fn check_alike(graph: &Graph, encoder: &Encoder) -> Result<(), Error> {
             &format!("a layer norm with an epsilon above 0 and at most 1; it is {epsilon}"),
         ));
     }
+    let layers = encoder.layers.iter();
+    let mut norms = layers
+        .flat_map(|layer| [layer.attention_norm, layer.norm])
+        .chain(head.norm);
+    if let Some(norm) = norms.find(|norm| norm.epsilon != epsilon) {
+        return Err(graph.refuse(
+            norm.input,
+            &format!(
+                "the same epsilon in each layer norm; there are {epsilon} and {}",
+                norm.epsilon
+            ),
+        ));
+    }
     let first = encoder.layers[0];
     for layer in &encoder.layers {
-        for norm in [layer.attention_norm, layer.norm] {
-            if norm.epsilon != epsilon {
-                return Err(graph.refuse(
-                    norm.input,
-                    &format!(
-                        "the same epsilon in each layer norm; there are {epsilon} and {}",
-                        norm.epsilon
-                    ),
-                ));
-            }
-        }
         if layer.activation != first.activation || layer.activation == Activation::Tanh {
             return Err(graph.refuse(
                 layer.feed_forward_out.input,
@@ -136,7 +153,7 @@ fn check_alike(graph: &Graph, encoder: &Encoder) -> Result<(), Error> {
 pub(super) fn parameters(
     graph: &Graph,
     encoder: &Encoder,
-    head: &Classifier,
+    head: &FoundHead,
 ) -> HashMap<Parameter, Stored> {
     use Parameter as P;
     let mut all = Parameters {
@@ -145,25 +162,29 @@ pub(super) fn parameters(
     };
     let embeddings = &encoder.embeddings;
     all.add(P::WordEmbedding, Stored::matrix(graph, &embeddings.words));
-    all.add(
-        P::PositionEmbedding,
-        Stored::matrix(graph, &embeddings.positions),
-    );
+    let positions = Stored::matrix(graph, &embeddings.positions);
+    let offset = embeddings.numbering.offset();
+    let rows = embeddings.positions.rows - offset;
+    all.add(P::PositionEmbedding, positions.part(offset, rows));
     if let Some(types) = &embeddings.token_types {
         let table = Stored::matrix(graph, &types.table);
-        let table = if types.given {
-            table
-        } else {
-            table.first_row()
-        };
+        let rows = if types.given { types.table.rows } else { 1 };
+        let table = table.part(0, rows);
         all.add(P::TokenTypeEmbedding, table);
     }
     all.add_norm(&encoder.norm, P::EmbeddingNormWeight, P::EmbeddingNormBias);
     for (number, layer) in encoder.layers.iter().enumerate() {
         all.add_layer(number, layer);
     }
-    all.add_linear(&head.dense, P::HeadDenseWeight, P::HeadDenseBias);
-    all.add_linear(&head.classifier, P::ClassifierWeight, P::ClassifierBias);
+    if let Some((dense, _)) = &head.dense {
+        all.add_linear(dense, P::HeadDenseWeight, P::HeadDenseBias);
+    }
+    if let Some(norm) = &head.norm {
+        all.add_norm(norm, P::HeadNormWeight, P::HeadNormBias);
+    }
+    if let Some(classifier) = &head.classifier {
+        all.add_linear(classifier, P::ClassifierWeight, P::ClassifierBias);
+    }
     all.found
 }
 
@@ -242,7 +263,7 @@ pub(super) fn check_shapes(
     }
     for parameter in Parameter::all(config) {
         let wanted = parameter.shape(config);
-        let name = parameter.name(config.architecture);
+        let name = parameter.name(config);
         let stored = parameters.get(&parameter).ok_or_else(|| {
             Error::new(format!("the graph has no {name}; export the model again"))
         })?;

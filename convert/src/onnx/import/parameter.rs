@@ -12,6 +12,8 @@ use crate::quantize::{QuantizedRows, quantize_rows};
 pub(super) struct Stored {
     tensor: Tensor,
     transposed: bool,
+    /// Rows before those that the model reads: only of a table, which has one scale at most.
+    skipped: usize,
     rows: usize,
     columns: usize,
     steps: Option<Steps>,
@@ -44,6 +46,7 @@ impl Stored {
             columns: 1,
             tensor,
             transposed: false,
+            skipped: 0,
             steps: None,
         }
     }
@@ -64,6 +67,7 @@ impl Stored {
         Self {
             tensor: tensor(graph, matrix.values).clone(),
             transposed: matrix.transposed,
+            skipped: 0,
             rows: matrix.rows,
             columns: matrix.columns,
             steps,
@@ -85,9 +89,10 @@ impl Stored {
         self.steps.is_some()
     }
 
-    /// The first row of a table alone.
-    pub(super) fn first_row(mut self) -> Self {
-        self.rows = 1;
+    /// Some rows of a table alone.
+    pub(super) fn part(mut self, skipped: usize, rows: usize) -> Self {
+        self.skipped = skipped;
+        self.rows = rows;
         self
     }
 
@@ -164,6 +169,7 @@ impl Stored {
     /// Some rows, by a function that reads values that lie side by side.
     fn gather<T: Copy>(&self, rows: Range<usize>, read: impl Fn(Range<usize>) -> Vec<T>) -> Vec<T> {
         if !self.transposed {
+            let rows = rows.start + self.skipped..rows.end + self.skipped;
             return read(rows.start * self.columns..rows.end * self.columns);
         }
         let values = read(0..self.rows * self.columns);
