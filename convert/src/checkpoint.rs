@@ -358,7 +358,7 @@ fn find_parameters(
             }
             let values = tensor.values.clone().map_err(|data_type| {
                 in_tensor(format!(
-                    "has the data type {data_type}; F32, F16 and BF16 are supported, so save \
+                    "has the data type {data_type}; F64, F32, F16 and BF16 are supported, so save \
                      the model in one of them"
                 ))
             })?;
@@ -380,7 +380,7 @@ fn find_parameters(
         Some(parameter) => Err(Error::in_file(
             folder,
             format!(
-                "the safetensors lack {} of the tensors of a {} of {} layers, first {}; correct \
+                "the weights lack {} of the tensors of a {} of {} layers, first {}; correct \
                  config.json, or save the whole fine-tuned model",
                 wanted.len(),
                 architecture.class(),
