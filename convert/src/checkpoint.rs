@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::config::{Architecture, Config};
+use crate::hub::Origin;
 use crate::weights::{self, Values, WeightFile};
 
 /// One tensor of the model, whatever the checkpoint calls it.
@@ -211,6 +212,7 @@ pub struct Checkpoint {
     config: Config,
     files: Vec<WeightFile>,
     parameters: HashMap<Parameter, StoredTensor>,
+    origin: Option<Origin>,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -242,7 +244,19 @@ impl Checkpoint {
             config,
             files,
             parameters,
+            origin: None,
         })
+    }
+
+    /// The same, known to come from the hub: the file will say so.
+    pub fn with_origin(mut self, origin: Origin) -> Self {
+        self.origin = Some(origin);
+        self
+    }
+
+    /// Where on the hub it comes from, if that is known.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 
     /// The checkpoint's config.

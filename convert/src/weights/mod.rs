@@ -162,29 +162,20 @@ pub(crate) struct WeightFile {
     pub(crate) tensors: Tensors,
 }
 
-/// A format of weights.
-struct Format {
-    file_name: &'static str,
-    index_file_name: &'static str,
-    read: fn(&[u8], &Path) -> Result<Tensors, Error>,
-}
-
-/// The formats, best first: where a folder has several, transformers too takes safetensors.
-const FORMATS: [Format; 2] = [
-    Format {
-        file_name: safetensors::FILE_NAME,
-        index_file_name: safetensors::INDEX_FILE_NAME,
-        read: safetensors::read,
-    },
-    Format {
-        file_name: pytorch::FILE_NAME,
-        index_file_name: pytorch::INDEX_FILE_NAME,
-        read: pytorch::read,
-    },
+/// The formats, best first: where a folder has several, transformers too takes safetensors. Of
+/// each the names of the one file, and of the index of several.
+pub(crate) const FILE_NAMES: [[&str; 2]; 2] = [
+    [safetensors::FILE_NAME, safetensors::INDEX_FILE_NAME],
+    [pytorch::FILE_NAME, pytorch::INDEX_FILE_NAME],
 ];
 
+/// The tensors of a file in each format.
+const READERS: [Reader; FILE_NAMES.len()] = [safetensors::read, pytorch::read];
+
+type Reader = fn(&[u8], &Path) -> Result<Tensors, Error>;
+
 impl WeightFile {
-    fn open(path: PathBuf, format: &Format) -> Result<Self, Error> {
+    fn open(path: PathBuf, read: Reader) -> Result<Self, Error> {
         let map = map_file(&path)?;
         if map.starts_with(b"version https://git-lfs") {
             return Err(Error::in_file(
@@ -192,7 +183,7 @@ impl WeightFile {
                 "is a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`",
             ));
         }
-        let tensors = (format.read)(&map, &path)?;
+        let tensors = read(&map, &path)?;
         Ok(Self { path, map, tensors })
     }
 }
@@ -213,14 +204,13 @@ fn map_file(path: &Path) -> Result<Mmap, Error> {
 /// Opens the weights of a folder: of the best format that it has the one file, or those that
 /// the index names.
 pub(crate) fn open(folder: &Path) -> Result<Vec<WeightFile>, Error> {
-    for format in &FORMATS {
-        let single = folder.join(format.file_name);
+    for (names, read) in FILE_NAMES.iter().zip(READERS) {
+        let [single, index] = names.map(|name| folder.join(name));
         if single.exists() {
-            return Ok(vec![WeightFile::open(single, format)?]);
+            return Ok(vec![WeightFile::open(single, read)?]);
         }
-        let index = folder.join(format.index_file_name);
         if index.exists() {
-            return open_index(folder, &index, format);
+            return open_index(folder, &index, read);
         }
     }
     for (name, option) in [
@@ -239,18 +229,39 @@ pub(crate) fn open(folder: &Path) -> Result<Vec<WeightFile>, Error> {
             ));
         }
     }
-    let names = FORMATS.map(|format| [format.file_name, format.index_file_name]);
     Err(Error::in_file(
         folder,
         format!(
             "found none of {}; one of them holds the weights",
-            names.as_flattened().join(", ")
+            FILE_NAMES.as_flattened().join(", ")
         ),
     ))
 }
 
 /// Opens the files that an index names.
-fn open_index(folder: &Path, index: &Path, format: &Format) -> Result<Vec<WeightFile>, Error> {
+fn open_index(folder: &Path, index: &Path, read: Reader) -> Result<Vec<WeightFile>, Error> {
+    let placed = read_index(index)?;
+    let mut files = Vec::with_capacity(placed.len());
+    for (name, tensors) in placed {
+        let file = WeightFile::open(folder.join(&name), read)?;
+        for tensor in tensors {
+            if !file.tensors.contains_key(&tensor) {
+                return Err(Error::in_file(
+                    index,
+                    format!(
+                        "weight_map places {tensor} in {name}, which does not hold it; download \
+                         or save the checkpoint again"
+                    ),
+                ));
+            }
+        }
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// The files that an index names, all in its own folder, with the tensors of each.
+pub(crate) fn read_index(index: &Path) -> Result<BTreeMap<String, Vec<String>>, Error> {
     let in_index = |message: String| Error::in_file(index, message);
     let bytes = fs::read(index).map_err(|error| in_index(error.to_string()))?;
     let json: Value =
@@ -259,7 +270,7 @@ fn open_index(folder: &Path, index: &Path, format: &Format) -> Result<Vec<Weight
         .get("weight_map")
         .and_then(Value::as_object)
         .ok_or_else(|| in_index("weight_map is missing or not an object".to_owned()))?;
-    let mut placed: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut placed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (tensor, file) in weight_map {
         let name = file
             .as_str()
@@ -270,20 +281,10 @@ fn open_index(folder: &Path, index: &Path, format: &Format) -> Result<Vec<Weight
                      folder"
                 ))
             })?;
-        placed.entry(name).or_default().push(tensor);
+        placed
+            .entry(name.to_owned())
+            .or_default()
+            .push(tensor.clone());
     }
-    let mut files = Vec::with_capacity(placed.len());
-    for (name, tensors) in placed {
-        let file = WeightFile::open(folder.join(name), format)?;
-        for tensor in tensors {
-            if !file.tensors.contains_key(tensor) {
-                return Err(in_index(format!(
-                    "weight_map places {tensor} in {name}, which does not hold it; download or \
-                     save the checkpoint again"
-                )));
-            }
-        }
-        files.push(file);
-    }
-    Ok(files)
+    Ok(placed)
 }
