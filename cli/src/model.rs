@@ -14,7 +14,7 @@ use crate::terminal::{self, ProgressBars};
 /// Opens a `.filbert` file, or converts a checkpoint in memory and says so.
 pub(crate) fn open(path: &Path) -> Result<Model, Failure> {
     #[cfg(feature = "convert")]
-    if path.is_dir() || is_name(path) {
+    if is_checkpoint(path) {
         return Ok(Model::from_vec(convert(path)?.into_bytes())?);
     }
     check_file(path)?;
@@ -32,6 +32,11 @@ pub(crate) fn convert(source: &Path) -> Result<Package, Failure> {
         source.display()
     ));
     Ok(Package::build(&checkpoint, &mut progress)?)
+}
+
+/// Whether this is a checkpoint, to be converted, and not a file.
+pub(crate) fn is_checkpoint(path: &Path) -> bool {
+    path.is_dir() || is_name(path)
 }
 
 /// Whether this is how a model on the Hugging Face hub is named.

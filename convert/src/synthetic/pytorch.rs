@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Cursor, Write};
+use std::io::{self, Cursor, Write};
 use std::path::Path;
 
 use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -62,9 +62,21 @@ fn rewrite_file(folder: &Path, old: &str, new: &str, container: Container) -> Re
 }
 
 /// The file that `torch.save` makes of these tensors.
-pub fn file(tensors: &SafeTensors<'_>, container: Container) -> std::io::Result<Vec<u8>> {
+pub fn file(tensors: &SafeTensors<'_>, container: Container) -> io::Result<Vec<u8>> {
     let mut tensors = tensors.tensors();
     tensors.sort_by(|(left, _), (right, _)| left.cmp(right));
+    let state = state_dict(&tensors, container);
+    match container {
+        Container::Archive => {
+            let storages: Vec<&[u8]> = tensors.iter().map(|(_, tensor)| tensor.data()).collect();
+            archive(&state, &storages)
+        }
+        Container::Legacy => Ok([legacy_head(), state, legacy_storages(&tensors)].concat()),
+    }
+}
+
+/// The pickle of a state dict, whose tensors each have a storage of their own.
+fn state_dict(tensors: &[(String, TensorView<'_>)], container: Container) -> Vec<u8> {
     let mut state = Pickle::new();
     state.ordered_dict().mark();
     for (number, (name, tensor)) in tensors.iter().enumerate() {
@@ -83,49 +95,54 @@ pub fn file(tensors: &SafeTensors<'_>, container: Container) -> std::io::Result<
         state.extents(&row_major(tensor.shape()));
         state.boolean(false).ordered_dict().tuple().call();
     }
-    let state = state.set_items().end();
-    match container {
-        Container::Archive => {
-            let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-            let options = SimpleFileOptions::default()
-                .compression_method(CompressionMethod::Stored)
-                .last_modified_time(zip::DateTime::default());
-            let mut add = |name: &str, bytes: &[u8]| {
-                zip.start_file(format!("archive/{name}"), options)?;
-                zip.write_all(bytes)
-            };
-            add("data.pkl", &state)?;
-            add("byteorder", b"little")?;
-            for (number, (_, tensor)) in tensors.iter().enumerate() {
-                add(&format!("data/{number}"), tensor.data())?;
-            }
-            add("version", b"3\n")?;
-            Ok(zip.finish()?.into_inner())
-        }
-        Container::Legacy => {
-            let mut system = Pickle::new();
-            system.dict().mark().text("little_endian").boolean(true);
-            let mut keys = Pickle::new();
-            keys.list().mark();
-            for number in 0..tensors.len() {
-                keys.text(&number.to_string());
-            }
-            let mut file = [
-                Pickle::new().long(b"l\xfc\x9cF\xf9 j\xa8P\x19").end(),
-                Pickle::new().integer(1001).end(),
-                system.set_items().end(),
-                state,
-                keys.append().end(),
-            ]
-            .concat();
-            for (_, tensor) in &tensors {
-                let count: usize = tensor.shape().iter().product();
-                file.extend((count as u64).to_le_bytes());
-                file.extend(tensor.data());
-            }
-            Ok(file)
-        }
+    state.set_items().end()
+}
+
+/// An archive with this pickle, and the bytes of each storage, which are called 0, 1, …
+pub fn archive(state: &[u8], storages: &[&[u8]]) -> io::Result<Vec<u8>> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .last_modified_time(zip::DateTime::default());
+    let mut add = |name: &str, bytes: &[u8]| {
+        zip.start_file(format!("archive/{name}"), options)?;
+        zip.write_all(bytes)
+    };
+    add("data.pkl", state)?;
+    add("byteorder", b"little")?;
+    for (number, bytes) in storages.iter().enumerate() {
+        add(&format!("data/{number}"), bytes)?;
     }
+    add("version", b"3\n")?;
+    Ok(zip.finish()?.into_inner())
+}
+
+/// What comes before the pickle of a state dict in the format before PyTorch 1.6.
+pub fn legacy_head() -> Vec<u8> {
+    let mut system = Pickle::new();
+    system.dict().mark().text("little_endian").boolean(true);
+    [
+        Pickle::new().long(b"l\xfc\x9cF\xf9 j\xa8P\x19").end(),
+        Pickle::new().integer(1001).end(),
+        system.set_items().end(),
+    ]
+    .concat()
+}
+
+/// What comes after it.
+fn legacy_storages(tensors: &[(String, TensorView<'_>)]) -> Vec<u8> {
+    let mut keys = Pickle::new();
+    keys.list().mark();
+    for number in 0..tensors.len() {
+        keys.text(&number.to_string());
+    }
+    let mut bytes = keys.append().end();
+    for (_, tensor) in tensors {
+        let count: usize = tensor.shape().iter().product();
+        bytes.extend((count as u64).to_le_bytes());
+        bytes.extend(tensor.data());
+    }
+    bytes
 }
 
 fn storage_class(data_type: Dtype) -> &'static str {

@@ -111,13 +111,16 @@ impl Values {
         if count > span {
             return None;
         }
+        if count == 0 {
+            return Some(values);
+        }
         let mut next = 1;
         let row_major = shape.iter().zip(strides).rev().all(|(&extent, &stride)| {
             let fits = extent == 1 || stride == next;
             next *= extent;
             fits
         });
-        if count > 0 && !row_major {
+        if !row_major {
             let steps = shape.iter().copied().zip(strides.iter().copied());
             values.steps = Some(steps.collect());
         }

@@ -15,7 +15,7 @@ use super::state_dict::{Callable, Storage, TensorView};
 const MAX_LENGTH: usize = 16 << 20;
 
 /// What pickles need: an instruction of one byte may make an object of fifty.
-const MAX_INSTRUCTIONS: usize = 1 << 21;
+const MAX_INSTRUCTIONS: usize = 1 << 20;
 
 /// A Python object. Those that have parts are numbers into the [`Heap`].
 #[derive(Clone, Copy, Debug)]
