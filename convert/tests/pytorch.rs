@@ -4,11 +4,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use filbert::{Classifier, Options};
 use filbert_convert::Checkpoint;
 use filbert_convert::checkpoint::Parameter;
+use filbert_convert::package::Package;
+use filbert_convert::progress::Quiet;
 use filbert_convert::synthetic::pytorch::{Container, rewrite};
 use filbert_convert::synthetic::{DataType, SyntheticCheckpoint};
 use filbert_convert::weights::{Tensors, pytorch};
+use serde_json::Value;
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -232,5 +236,66 @@ fn pointers_of_git_lfs_come_with_advice() {
         fs::write(folder.path().join(name), pointer).unwrap();
         let message = Checkpoint::open(folder.path()).unwrap_err().to_string();
         assert_mentions(&message, &[name, "git lfs pull"]);
+    }
+}
+
+/// A folder that Hugging Face's libraries wrote; its README says what each is.
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures")
+        .join(name)
+}
+
+#[test]
+fn the_same_model_is_read_from_every_file() {
+    let whole = Checkpoint::open(&fixture("bin-zip")).unwrap();
+    for name in ["bin-legacy", "bin-shards", "bin-views", "bin-legacy-views"] {
+        let other = Checkpoint::open(&fixture(name)).unwrap();
+        for parameter in Parameter::all(whole.config()) {
+            let [left, right] = [&whole, &other].map(|from| from.load(parameter).unwrap());
+            assert!(left == right, "{parameter:?} of {name}");
+        }
+    }
+}
+
+#[test]
+fn models_give_the_logits_that_they_give_in_pytorch() {
+    for name in ["bin-zip", "bin-views", "bin-legacy-views", "bin-mixed"] {
+        let folder = fixture(name);
+        let checkpoint = Checkpoint::open(&folder).unwrap();
+        let file = Package::build(&checkpoint, &mut Quiet)
+            .unwrap()
+            .into_bytes();
+        let classifier = Classifier::from_bytes(file, &Options::new()).unwrap();
+        let golden = fs::read_to_string(folder.join("golden.jsonl")).unwrap();
+        assert!(golden.lines().count() > 2);
+        for line in golden.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let text = line["text"].as_str().unwrap();
+            let answer = classifier.classify(text).unwrap();
+            let expected = line["logits"].as_array().unwrap();
+            assert_eq!(answer.logits().len(), expected.len());
+            for (&found, expected) in answer.logits().iter().zip(expected) {
+                let difference = f64::from(found) - expected.as_f64().unwrap();
+                // What int8 costs a small model of random weights.
+                assert!(difference.abs() < 0.1, "{name}: {difference} for {text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn folders_whose_pickle_is_more_than_tensors_are_refused() {
+    for (name, part) in [
+        ("bin-hostile-system", "posix.system"),
+        ("bin-hostile-eval", "__builtin__.eval"),
+        ("bin-object", "argparse.Namespace"),
+        ("bin-module", "modeling_bert.BertForSequenceClassification"),
+        ("bin-training", "entry \"model\" is a dict"),
+        ("bin-plain-pickle", "not one that torch.save wrote"),
+    ] {
+        let message = Checkpoint::open(&fixture(name)).unwrap_err().to_string();
+        let parts = ["pytorch_model.bin", part, "torch.save(model.state_dict()"];
+        assert_mentions(&message, &parts);
     }
 }

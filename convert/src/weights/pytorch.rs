@@ -117,7 +117,10 @@ fn read_legacy(file: &[u8]) -> Result<Tensors, String> {
     let mut rest = file;
     let magic = next_pickle(&mut rest)?;
     if !matches!(magic.root, Object::Int(LEGACY_MAGIC)) {
-        return Err("is a pickle, but not one that torch.save wrote".to_owned());
+        return Err(format!(
+            "is a pickle, but not one that torch.save wrote; {}",
+            state_dict::SAVE_STATE_DICT
+        ));
     }
     let protocol = next_pickle(&mut rest)?;
     if !matches!(protocol.root, Object::Int(LEGACY_PROTOCOL)) {

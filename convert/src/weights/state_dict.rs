@@ -262,5 +262,6 @@ pub(super) fn tensors<'a>(pickle: &Pickle<'a>) -> Result<BTreeMap<&'a str, usize
     Ok(tensors)
 }
 
-const SAVE_STATE_DICT: &str = "save the weights alone, in Python: \
+/// What to do about files that are more or other than a state dict.
+pub(super) const SAVE_STATE_DICT: &str = "save the weights alone, in Python: \
     torch.save(model.state_dict(), \"pytorch_model.bin\")";
