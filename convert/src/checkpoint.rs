@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::config::{Architecture, Config};
+use crate::hub::Origin;
 #[cfg(feature = "onnx")]
 use crate::onnx::import::Imported;
 use crate::quantize::{QuantizedRows, quantize_rows};
@@ -246,6 +247,7 @@ pub struct Checkpoint {
     folder: PathBuf,
     config: Config,
     source: Source,
+    origin: Option<Origin>,
 }
 
 /// Where the parameters come from.
@@ -294,6 +296,7 @@ impl Checkpoint {
             folder: path.to_owned(),
             config,
             source: Source::Tensors { files, parameters },
+            origin: None,
         })
     }
 
@@ -304,6 +307,7 @@ impl Checkpoint {
             folder: imported.folder().to_owned(),
             config: imported.config().clone(),
             source: Source::Onnx(imported),
+            origin: None,
         })
     }
 
@@ -314,6 +318,17 @@ impl Checkpoint {
             "this build has no ONNX; convert the model with a build that has it, or convert the \
              Hugging Face checkpoint that it was exported from",
         ))
+    }
+
+    /// The same, known to come from the hub: the file will say so.
+    pub fn with_origin(mut self, origin: Origin) -> Self {
+        self.origin = Some(origin);
+        self
+    }
+
+    /// Where on the hub it comes from, if that is known.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 
     /// The checkpoint's config.
@@ -507,7 +522,7 @@ fn find_parameters(
             }
             let values = tensor.values.clone().map_err(|data_type| {
                 in_tensor(format!(
-                    "has the data type {data_type}; F32, F16 and BF16 are supported, so save \
+                    "has the data type {data_type}; F64, F32, F16 and BF16 are supported, so save \
                      the model in one of them"
                 ))
             })?;
@@ -529,7 +544,7 @@ fn find_parameters(
         Some(parameter) => Err(Error::in_file(
             folder,
             format!(
-                "the safetensors lack {} of the tensors of a {} of {} layers, first {}; correct \
+                "the weights lack {} of the tensors of a {} of {} layers, first {}; correct \
                  config.json, or save the whole fine-tuned model",
                 wanted.len(),
                 config.class(),

@@ -4,6 +4,9 @@
 //! An input is laid out so that a mutation changes one thing: what holds lengths and options
 //! comes first, and what is cut at the end of the input comes last.
 
+mod checkpoint;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod seeds;
 
 use std::iter;
@@ -13,7 +16,32 @@ use filbert::format::{Header, Section, SectionKind};
 use filbert::{Classifier, Input, Model, ObservedColumns, Options, Truncation, tokenize_section};
 
 use crate::model_file::{TABLE_END, edit, sign_head};
-pub use seeds::{Seed, model_seeds, vocabulary_seeds};
+pub use seeds::Seed;
+
+/// What takes any bytes.
+pub struct Target {
+    /// By which `fuzz/run` knows it, and of its folders.
+    pub name: &'static str,
+    /// Runs an input; whether it is taken for what it should be. Panics where a promise is broken.
+    pub run: fn(&[u8]) -> bool,
+    /// What the fuzzer begins with, all of which is taken.
+    pub seeds: fn() -> Vec<Seed>,
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    target("vocabulary", vocabulary, seeds::vocabulary),
+    target("model", model, seeds::model),
+    target("safetensors", checkpoint::safetensors, seeds::safetensors),
+    target("pytorch", checkpoint::pytorch, seeds::pytorch),
+    target("tokenizer", checkpoint::tokenizer, seeds::tokenizer_files),
+    #[cfg(feature = "onnx")]
+    target("onnx", onnx::model, onnx::seeds),
+];
+
+const fn target(name: &'static str, run: fn(&[u8]) -> bool, seeds: fn() -> Vec<Seed>) -> Target {
+    Target { name, run, seeds }
+}
 
 /// The number of sections.
 const COUNT: usize = SectionKind::ALL.len();

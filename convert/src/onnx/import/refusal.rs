@@ -5,11 +5,20 @@ use crate::Error;
 
 /// Refuses graphs that were fused, or quantized in a way that has no weights to take over.
 pub(super) fn check(graph: &Graph) -> Result<(), Error> {
-    graph.nodes.iter().try_for_each(check_node)
+    let mut nodes = graph.nodes.iter();
+    nodes.try_for_each(|node| check_node(graph, node))
 }
 
-fn check_node(node: &Node) -> Result<(), Error> {
+fn check_node(graph: &Graph, node: &Node) -> Result<(), Error> {
+    let dynamic = |node: &Node| {
+        let input = node.input(0);
+        input.is_some_and(|input| graph.operation(input, "DynamicQuantizeLinear").is_some())
+    };
     let what = match node.operator.as_str() {
+        "MatMulInteger" if !dynamic(node) => {
+            "has an input that DynamicQuantizeLinear did not make, as in the int8 that Filbert \
+             exports; convert the model that this one was made from"
+        }
         "QuantizeLinear" | "QLinearMatMul" | "QLinearConv" => {
             "comes from static quantization, whose activations have fixed ranges; quantize with \
              onnxruntime.quantization.quantize_dynamic, or convert the float32 model"
