@@ -42,6 +42,8 @@ const SELF_TEST: &[(&str, Option<&str>)] = &[
 pub struct Package {
     sections: [Vec<u8>; SMALL],
     bytes: Vec<u8>,
+    /// See [`Header::required_features`].
+    required_features: u32,
 }
 
 /// Sections before the weights.
@@ -94,10 +96,13 @@ impl Package {
             .max_tokens()
             .unwrap_or(usize::MAX)
             .min(config.positions);
-        if max_tokens < 3 {
+        let least = vocabulary.special_tokens();
+        if max_tokens < least {
             return Err(Error::in_file(
                 checkpoint.folder(),
-                format!("the model takes {max_tokens} tokens; a pair of texts needs at least 3"),
+                format!(
+                    "the model takes {max_tokens} tokens; a pair of texts needs at least {least}"
+                ),
             ));
         }
         let shape = shape(config, max_tokens);
@@ -127,6 +132,7 @@ impl Package {
         let mut package = Self {
             sections,
             bytes: Vec::new(),
+            required_features: vocabulary.required_features(),
         };
         let start = package.weights_offset();
         package.bytes.resize(start + length, 0);
@@ -221,7 +227,7 @@ impl Package {
             magic: MAGIC,
             major: MAJOR_VERSION,
             minor: MINOR_VERSION,
-            required_features: 0,
+            required_features: self.required_features,
             file_length: (offsets[SMALL] + weights.len()) as u64,
             section_count: SectionKind::ALL.len() as u32,
             checksum: 0,
