@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use filbert::{ErrorCode, Token, Truncation, tokenize_section};
 use filbert_convert::vocabulary::VocabularySource;
 use serde_json::{Value, json};
+use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Encoding, Tokenizer, TruncationParams, TruncationStrategy};
@@ -54,7 +55,7 @@ fn corpus() -> Vec<String> {
 /// A tokenizer as RoBERTa's.
 static TRAINED: LazyLock<Value> = LazyLock::new(|| {
     let special = SPECIAL.map(|token| AddedToken::from(token, true));
-    let mut trainer = BpeTrainer::builder()
+    let mut trainer: TrainerWrapper = BpeTrainer::builder()
         .vocab_size(6_000)
         .show_progress(false)
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
