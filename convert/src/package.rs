@@ -47,6 +47,8 @@ pub struct Package {
     /// The texts of the self-test.
     texts: Vec<(String, Option<String>)>,
     bytes: Vec<u8>,
+    /// See [`Header::required_features`].
+    required_features: u32,
 }
 
 /// Sections before the weights.
@@ -147,6 +149,7 @@ impl Package {
             required_features: heads | vocabulary.required_features(),
             texts,
             bytes: Vec::new(),
+            required_features: vocabulary.required_features(),
         };
         let start = package.weights_offset();
         package.bytes.resize(start + length, 0);

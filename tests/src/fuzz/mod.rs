@@ -9,13 +9,14 @@ mod seeds;
 use std::iter;
 
 use bytemuck::{bytes_of, pod_read_unaligned};
-use filbert::format::{Header, Section, SectionKind};
+use filbert::format::{self, Header, Section, SectionKind, VocabularyKind};
 use filbert::{
     Classifier, Embedder, Head, Input, Model, ObservedColumns, Options, QuestionAnswerer, Runner,
     TokenClassifier, Truncation, WordFiller, tokenize_section,
 };
 
 use crate::model_file::{TABLE_END, edit, sign_head};
+pub(crate) use seeds::with_every_flag;
 pub use seeds::{Seed, model_seeds, vocabulary_seeds};
 
 /// The number of sections.
@@ -63,7 +64,7 @@ pub fn vocabulary(input: &[u8]) -> bool {
         let ids = vocabulary.tokenize(first, Some(second), max_tokens);
         ids.expect("the section was taken").len()
     });
-    assert_eq!(cut, whole.min(max_tokens.max(3)));
+    assert_eq!(cut, whole.min(max_tokens.max(vocabulary.special(true))));
     true
 }
 
@@ -87,16 +88,30 @@ impl Vocabulary<'_> {
         let types: Vec<u8> = tokens.iter().map(|token| token.token_type).collect();
         assert!(ids.iter().all(|&id| id < self.rows), "{ids:?}");
         for token in &tokens {
-            let text = [first, second.unwrap_or("")][usize::from(token.token_type)];
+            let text = [first, second.unwrap_or("")][usize::from(token.text)];
             assert!(text.get(token.start..token.end).is_some(), "{token:?}");
         }
-        let special = if second.is_some() { 3 } else { 2 };
+        let special = self.special(second.is_some());
         assert!(ids.len() >= special, "{ids:?}");
         assert!(ids.len() <= max_tokens.max(special), "{ids:?}");
         assert_eq!(types.len(), ids.len());
         assert!(types.is_sorted(), "{types:?}");
-        assert_eq!(types.last(), Some(&u8::from(second.is_some())));
+        // Two separators make types that do not tell the texts apart.
+        let last_type = second.is_some() && special == 3;
+        assert_eq!(types.last(), Some(&u8::from(last_type)));
+        let texts: Vec<u8> = tokens.iter().map(|token| token.text).collect();
+        assert!(texts.is_sorted(), "{texts:?}");
+        assert_eq!(texts.last(), Some(&u8::from(second.is_some())));
         Some(ids)
+    }
+
+    /// The special tokens of a text, or of a pair. The section was taken.
+    fn special(&self, pair: bool) -> usize {
+        let head: format::Vocabulary =
+            pod_read_unaligned(&self.section[..size_of::<format::Vocabulary>()]);
+        let bpe = head.kind == VocabularyKind::ByteLevelBpe as u32;
+        let doubled = bpe && head.flags & format::byte_level::DOUBLE_SEPARATOR != 0;
+        2 + usize::from(pair) + usize::from(pair && doubled)
     }
 }
 
