@@ -9,7 +9,7 @@ use filbert::{Classifier, Options};
 use filbert_convert::dataset::Dataset;
 use filbert_convert::evaluation::{Evaluation, evaluate};
 #[cfg(feature = "onnx")]
-use filbert_convert::{Checkpoint, comparison::compare};
+use filbert_convert::{comparison::compare, hub};
 
 use crate::help::{self, ALWAYS, CONVERT, ONNX};
 use crate::terminal::{ProgressBars, note, one_line};
@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let dataset = Dataset::read(&arguments.tsv)?;
     #[cfg(feature = "onnx")]
     let reference = match &arguments.reference {
-        Some(folder) => Some(Checkpoint::open(folder)?),
+        Some(source) => Some(hub::open(source, &mut ProgressBars::default())?),
         None => None,
     };
     let threads = arguments.threads.get();

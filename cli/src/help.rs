@@ -9,7 +9,7 @@ pub(crate) const ONNX: bool = cfg!(feature = "onnx");
 
 /// What a MODEL may be.
 pub(crate) const MODEL: &str = if CONVERT {
-    "A .filbert file, or a checkpoint's folder (converted in memory)"
+    "A .filbert file, or a checkpoint: its folder or its name hf:org/name (converted in memory)"
 } else {
     "A .filbert file"
 };

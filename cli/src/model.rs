@@ -4,49 +4,63 @@ use std::path::Path;
 
 use filbert::Model;
 #[cfg(feature = "convert")]
-use filbert_convert::{Checkpoint, package::Package};
+use filbert_convert::{hub, package::Package};
 
 use crate::Failure;
 use crate::help::CONVERT;
 #[cfg(feature = "convert")]
 use crate::terminal::{self, ProgressBars};
 
-/// Opens a `.filbert` file, or converts a checkpoint folder in memory and says so.
+/// Opens a `.filbert` file, or converts a checkpoint in memory and says so.
 pub(crate) fn open(path: &Path) -> Result<Model, Failure> {
     #[cfg(feature = "convert")]
-    if path.is_dir() {
+    if is_checkpoint(path) {
         return Ok(Model::from_vec(convert(path)?.into_bytes())?);
     }
     check_file(path)?;
     Ok(Model::open(path)?)
 }
 
-/// Converts a checkpoint folder in memory and says so.
+/// Converts a checkpoint, a folder or a name on the hub, in memory and says so.
 #[cfg(feature = "convert")]
-pub(crate) fn convert(folder: &Path) -> Result<Package, Failure> {
-    let checkpoint = Checkpoint::open(folder)?;
+pub(crate) fn convert(source: &Path) -> Result<Package, Failure> {
+    let mut progress = ProgressBars::default();
+    let checkpoint = hub::open(source, &mut progress)?;
     terminal::note(&format!(
         "{0} is a checkpoint: converting it in memory; `filbert convert {0} -o FILE` does so once \
          and for all",
-        folder.display()
+        source.display()
     ));
-    Ok(Package::build(&checkpoint, &mut ProgressBars::default())?)
+    Ok(Package::build(&checkpoint, &mut progress)?)
 }
 
-/// Refuses a folder, with the advice to convert it.
+/// Whether this is a checkpoint, to be converted, and not a file.
+pub(crate) fn is_checkpoint(path: &Path) -> bool {
+    path.is_dir() || is_name(path)
+}
+
+/// Whether this is how a model on the Hugging Face hub is named.
+fn is_name(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.starts_with("hf:"))
+}
+
+/// Refuses a folder or a name on the hub, with the advice to convert it.
 pub(crate) fn check_file(path: &Path) -> Result<(), Failure> {
-    if !path.is_dir() {
+    let what = if path.is_dir() {
+        "is a folder"
+    } else if is_name(path) {
+        "names a model on the Hugging Face hub"
+    } else {
         return Ok(());
-    }
+    };
     let path = path.display();
     Err(Failure::Failed(if CONVERT {
         format!(
-            "{path}: is a folder, not a .filbert file; make one with `filbert convert {path} -o \
-             FILE`"
+            "{path}: {what}, not a .filbert file; make one with `filbert convert {path} -o FILE`"
         )
     } else {
         format!(
-            "{path}: is a folder, not a .filbert file, and this build has no converter; run \
+            "{path}: {what}, not a .filbert file, and this build has no converter; run \
              `filbert convert {path} -o FILE` with a build that has it, and copy the file here"
         )
     }))

@@ -70,6 +70,11 @@ impl Progress for ProgressBars {
             bar.finish_and_clear();
         }
     }
+
+    fn note(&mut self, message: &str) {
+        self.finish();
+        note(message);
+    }
 }
 
 /// An error is not to be written over a bar.

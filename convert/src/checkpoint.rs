@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::config::{Architecture, Config};
+use crate::hub::Origin;
 use crate::task::Task;
 use crate::weights::{self, Values, WeightFile};
 
@@ -244,6 +245,7 @@ pub struct Checkpoint {
     config: Config,
     files: Vec<WeightFile>,
     parameters: HashMap<Parameter, StoredTensor>,
+    origin: Option<Origin>,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -275,7 +277,19 @@ impl Checkpoint {
             config,
             files,
             parameters,
+            origin: None,
         })
+    }
+
+    /// The same, known to come from the hub: the file will say so.
+    pub fn with_origin(mut self, origin: Origin) -> Self {
+        self.origin = Some(origin);
+        self
+    }
+
+    /// Where on the hub it comes from, if that is known.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 
     /// The checkpoint's config.
@@ -394,7 +408,7 @@ fn find_parameters(
             }
             let values = tensor.values.clone().map_err(|data_type| {
                 in_tensor(format!(
-                    "has the data type {data_type}; F32, F16 and BF16 are supported, so save \
+                    "has the data type {data_type}; F64, F32, F16 and BF16 are supported, so save \
                      the model in one of them"
                 ))
             })?;
@@ -416,7 +430,7 @@ fn find_parameters(
         Some(parameter) => Err(Error::in_file(
             folder,
             format!(
-                "the safetensors lack {} of the tensors of a {} of {} layers, first {}; correct \
+                "the weights lack {} of the tensors of a {} of {} layers, first {}; correct \
                  config.json, or save the whole fine-tuned model",
                 wanted.len(),
                 config.class(),

@@ -8,7 +8,7 @@ use crate::evaluation::Evaluation;
 use crate::output::OutputFile;
 use crate::package::Package;
 use crate::progress::Progress;
-use crate::{Checkpoint, Error};
+use crate::{Checkpoint, Error, hub};
 #[cfg(feature = "onnx")]
 use crate::{comparison, comparison::Comparison, onnx};
 
@@ -49,10 +49,10 @@ pub struct Outcome {
 }
 
 impl Conversion {
-    /// Converts the checkpoint. On an error no file has changed, except where the last step,
+    /// Converts the checkpoint, a folder or the name of a model on the hub. On an error no file has changed, except where the last step,
     /// giving several files their names, fails between two of them.
-    pub fn run(&self, folder: &Path, progress: &mut dyn Progress) -> Result<Outcome, Error> {
-        let checkpoint = Checkpoint::open(folder)?;
+    pub fn run(&self, source: &Path, progress: &mut dyn Progress) -> Result<Outcome, Error> {
+        let checkpoint = hub::open(source, progress)?;
         // All that can be refused is refused before the long work.
         let mut files = self
             .files

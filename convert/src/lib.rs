@@ -1,8 +1,8 @@
 //! From a trained checkpoint to ONNX, int8 and one `.filbert` file.
 //!
-//! Two cargo features leave parts out: without `onnx` there is neither ONNX nor the float32
-//! reference; without `convert` there are no checkpoints, only labelled texts and what a
-//! `.filbert` file makes of them.
+//! Three cargo features leave parts out: without `onnx` there is neither ONNX nor the float32
+//! reference; without `hub` checkpoints are folders only; without `convert` there are no
+//! checkpoints, only labelled texts and what a `.filbert` file makes of them.
 
 pub mod dataset;
 pub mod error;
@@ -18,6 +18,8 @@ pub mod checkpoint;
 pub mod config;
 #[cfg(feature = "convert")]
 pub mod conversion;
+#[cfg(feature = "convert")]
+pub mod hub;
 #[cfg(feature = "convert")]
 pub mod package;
 #[cfg(feature = "convert")]

@@ -371,12 +371,18 @@ fn provenance(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
             })
         })
         .collect();
-    let json = serde_json::json!({
+    let mut json = serde_json::json!({
         "converter": concat!("filbert-convert ", env!("CARGO_PKG_VERSION")),
         "architecture": checkpoint.config().class(),
         "quantization": "int8 weights, symmetric by output channel",
         "weights": weights,
     });
+    if let Some(origin) = checkpoint.origin() {
+        json["hub"] = serde_json::json!({
+            "model": origin.repository,
+            "commit": origin.commit,
+        });
+    }
     serde_json::to_vec(&json).map_err(|error| Error::new(error.to_string()))
 }
 

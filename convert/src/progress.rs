@@ -9,6 +9,8 @@ pub trait Progress {
     fn advance(&mut self, steps: u64);
     /// The task is done.
     fn finish(&mut self);
+    /// Something that people should know, and that is no error.
+    fn note(&mut self, _message: &str) {}
 }
 
 /// Shows nothing.

@@ -5,6 +5,8 @@
 //! the rounding of the data type.
 
 use std::borrow::Cow;
+pub mod pytorch;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

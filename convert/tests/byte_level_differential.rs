@@ -542,7 +542,7 @@ fn vocab_json_and_merges_give_the_same_section() {
     write("merges.txt", &merges);
     let source = VocabularySource::read(folder.path(), ROWS as usize).unwrap();
     assert!(source.section() == Twins::new(&TRAINED).section);
-    assert_eq!(source.mask(), Some(4));
+    assert_eq!(source.mask(), Some((4, "<mask>")));
     write(
         "tokenizer_config.json",
         r#"{"add_prefix_space": true, "tokenizer_class": "RobertaTokenizer"}"#,

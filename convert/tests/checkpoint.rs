@@ -469,12 +469,19 @@ fn values_that_are_not_finite_are_refused_by_place() {
 fn other_weight_formats_come_with_advice() {
     let folder = write(&SyntheticCheckpoint::default());
     let weights = folder.path().join("model.safetensors");
-    fs::rename(&weights, folder.path().join("pytorch_model.bin")).unwrap();
+    let other = folder.path().join("tf_model.h5");
+    fs::rename(&weights, &other).unwrap();
     let message = Checkpoint::open(folder.path()).unwrap_err().to_string();
-    assert_mentions(&message, &["pytorch_model.bin", "safe_serialization=True"]);
-    fs::remove_file(folder.path().join("pytorch_model.bin")).unwrap();
+    assert_mentions(
+        &message,
+        &["tf_model.h5", "from_tf=True", "save_pretrained"],
+    );
+    fs::remove_file(other).unwrap();
     let message = Checkpoint::open(folder.path()).unwrap_err().to_string();
-    assert_mentions(&message, &["model.safetensors.index.json"]);
+    assert_mentions(
+        &message,
+        &["model.safetensors.index.json", "pytorch_model.bin,"],
+    );
     fs::create_dir(&weights).unwrap();
     let message = Checkpoint::open(folder.path()).unwrap_err().to_string();
     assert_mentions(&message, &["not a regular file"]);

@@ -3,18 +3,16 @@
 use std::path::PathBuf;
 use std::{env, fs, io};
 
-use filbert_tests::fuzz::{Seed, model_seeds, vocabulary_seeds};
+use filbert_tests::fuzz::TARGETS;
 
 fn main() -> io::Result<()> {
     let folder = PathBuf::from(env::args_os().nth(1).expect("the name of a folder"));
-    write(folder.join("vocabulary"), vocabulary_seeds())?;
-    write(folder.join("model"), model_seeds())
-}
-
-fn write(folder: PathBuf, seeds: Vec<Seed>) -> io::Result<()> {
-    fs::create_dir_all(&folder)?;
-    for (name, input) in seeds {
-        fs::write(folder.join(name), input)?;
+    for target in TARGETS {
+        let folder = folder.join(target.name);
+        fs::create_dir_all(&folder)?;
+        for (name, input) in (target.seeds)() {
+            fs::write(folder.join(name), input)?;
+        }
     }
     Ok(())
 }

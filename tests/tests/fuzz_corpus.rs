@@ -5,12 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use filbert_tests::fuzz::{self, Seed};
+use filbert_tests::fuzz::TARGETS;
 
 /// What an input may take, however slow the machine; most take less than a millisecond.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Runs an input; whether its section or file was taken.
+/// Runs an input; whether it was taken.
 fn run(what: &str, target: fn(&[u8]) -> bool, input: &[u8]) -> bool {
     let start = Instant::now();
     let taken = catch_unwind(AssertUnwindSafe(|| target(input)));
@@ -18,13 +18,6 @@ fn run(what: &str, target: fn(&[u8]) -> bool, input: &[u8]) -> bool {
     let time = start.elapsed();
     assert!(time < LIMIT, "{what}: {time:?}");
     taken
-}
-
-fn seeds_are_taken(seeds: Vec<Seed>, target: fn(&[u8]) -> bool) {
-    assert!(!seeds.is_empty());
-    for (name, input) in seeds {
-        assert!(run(&name, target, &input), "{name}");
-    }
 }
 
 /// Of both folders the inputs of a target. Most stop at one check or another, but where less than
@@ -58,21 +51,20 @@ fn replay(name: &str, target: fn(&[u8]) -> bool) {
 }
 
 #[test]
-fn vocabulary_seeds_are_taken() {
-    seeds_are_taken(fuzz::vocabulary_seeds(), fuzz::vocabulary);
+fn seeds_are_taken() {
+    for target in TARGETS {
+        let seeds = (target.seeds)();
+        assert!(!seeds.is_empty(), "{}", target.name);
+        for (name, input) in seeds {
+            let what = format!("{name} of {}", target.name);
+            assert!(run(&what, target.run, &input), "{what}");
+        }
+    }
 }
 
 #[test]
-fn model_seeds_are_taken() {
-    seeds_are_taken(fuzz::model_seeds(), fuzz::model);
-}
-
-#[test]
-fn kept_vocabularies_do_no_harm() {
-    replay("vocabulary", fuzz::vocabulary);
-}
-
-#[test]
-fn kept_models_do_no_harm() {
-    replay("model", fuzz::model);
+fn kept_inputs_do_no_harm() {
+    for target in TARGETS {
+        replay(target.name, target.run);
+    }
 }

@@ -20,11 +20,11 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// A file, or a checkpoint's folder.
+    /// A file, or a checkpoint.
     pub(crate) fn at(path: &Path) -> Result<Self, Failure> {
         let name = path.canonicalize().ok();
         let name = name.as_deref().unwrap_or(path);
-        let name = if path.is_dir() {
+        let name = if model::is_checkpoint(path) {
             name.file_name()
         } else {
             name.file_stem()
@@ -34,7 +34,7 @@ impl Subject {
             .to_string_lossy()
             .into_owned();
         #[cfg(feature = "convert")]
-        if path.is_dir() {
+        if model::is_checkpoint(path) {
             return Self::write(name, model::convert(path)?);
         }
         model::check_file(path)?;

@@ -24,15 +24,20 @@ const OUTPUT: &str = if ONNX {
     "Where to write the .filbert file"
 };
 const DETAILS: &str = "
-The checkpoint is a folder with config.json, model.safetensors (or its shards) and tokenizer.json \
-or vocab.txt, as save_pretrained of transformers writes it: BertForSequenceClassification or \
-DistilBertForSequenceClassification.
+The checkpoint is a folder with config.json, model.safetensors or pytorch_model.bin (or their \
+shards) and tokenizer.json or vocab.txt, as save_pretrained of transformers writes it: \
+BertForSequenceClassification or DistilBertForSequenceClassification.
+
+Or it is the name of such a model on the Hugging Face hub: hf:org/name, or hf:org/name@revision. \
+It is fetched into the cache that Hugging Face's own libraries use, once. HF_HOME, HF_HUB_CACHE, \
+HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are honoured.
 
 Files appear under their names when everything is done, or not at all. The same checkpoint gives \
 the same bytes, on every machine.";
 const EXAMPLES: &str = "\
 Examples:
-  filbert convert models/tiny-sst2 -o tiny.filbert";
+  filbert convert models/tiny-sst2 -o tiny.filbert
+  filbert convert hf:distilbert/distilbert-base-uncased-finetuned-sst-2-english -o sst2.filbert";
 const ONNX_EXAMPLES: &str = "  \
   filbert convert models/tiny-sst2 -o tiny.filbert --eval reviews.tsv --max-drop 0.5
   filbert convert models/tiny-sst2 --onnx tiny.onnx --onnx-int8 tiny-int8.onnx";
@@ -48,7 +53,7 @@ const ONNX_EXAMPLES: &str = "  \
     after_help = help::lines(&[(ALWAYS, EXAMPLES), (ONNX, ONNX_EXAMPLES)])
 )]
 pub(crate) struct Arguments {
-    /// The checkpoint's folder
+    /// The checkpoint: its folder, or its name hf:org/name on the Hugging Face hub
     checkpoint: PathBuf,
     #[arg(short, long, value_name = "FILE", help = OUTPUT)]
     #[cfg_attr(

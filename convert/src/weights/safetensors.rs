@@ -50,10 +50,7 @@ pub fn read(file: &[u8], path: &Path) -> Result<Tensors, Error> {
     let tensors = metadata.tensors().into_iter().map(|(name, info)| {
         let (start, end) = info.data_offsets;
         let values = data_type(info.dtype)
-            .map(|data_type| Values {
-                data_type,
-                range: data_start + start..data_start + end,
-            })
+            .map(|data_type| Values::contiguous(data_type, data_start + start..data_start + end))
             .ok_or_else(|| info.dtype.to_string());
         let shape = info.shape.clone();
         (name, Tensor { shape, values })
@@ -63,6 +60,7 @@ pub fn read(file: &[u8], path: &Path) -> Result<Tensors, Error> {
 
 const fn data_type(data_type: Dtype) -> Option<DataType> {
     match data_type {
+        Dtype::F64 => Some(DataType::F64),
         Dtype::F32 => Some(DataType::F32),
         Dtype::F16 => Some(DataType::F16),
         Dtype::BF16 => Some(DataType::BF16),

@@ -4,6 +4,7 @@
 //! An input is laid out so that a mutation changes one thing: what holds lengths and options
 //! comes first, and what is cut at the end of the input comes last.
 
+mod checkpoint;
 mod seeds;
 
 use std::iter;
@@ -16,8 +17,31 @@ use filbert::{
 };
 
 use crate::model_file::{TABLE_END, edit, sign_head};
+pub use seeds::Seed;
 pub(crate) use seeds::with_every_flag;
-pub use seeds::{Seed, model_seeds, vocabulary_seeds};
+
+/// What takes any bytes.
+pub struct Target {
+    /// By which `fuzz/run` knows it, and of its folders.
+    pub name: &'static str,
+    /// Runs an input; whether it is taken for what it should be. Panics where a promise is broken.
+    pub run: fn(&[u8]) -> bool,
+    /// What the fuzzer begins with, all of which is taken.
+    pub seeds: fn() -> Vec<Seed>,
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    target("vocabulary", vocabulary, seeds::vocabulary),
+    target("model", model, seeds::model),
+    target("safetensors", checkpoint::safetensors, seeds::safetensors),
+    target("pytorch", checkpoint::pytorch, seeds::pytorch),
+    target("tokenizer", checkpoint::tokenizer, seeds::tokenizer_files),
+];
+
+const fn target(name: &'static str, run: fn(&[u8]) -> bool, seeds: fn() -> Vec<Seed>) -> Target {
+    Target { name, run, seeds }
+}
 
 /// The number of sections.
 const COUNT: usize = SectionKind::ALL.len();

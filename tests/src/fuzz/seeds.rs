@@ -9,10 +9,13 @@ use filbert_convert::Checkpoint;
 use filbert_convert::config::Architecture;
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
-use filbert_convert::synthetic::{SyntheticCheckpoint, tokenizer_json};
+use filbert_convert::synthetic::pytorch::{self, Container};
+use filbert_convert::synthetic::{DataType, SyntheticCheckpoint, tokenizer_json};
 use filbert_convert::vocabulary::VocabularySource;
+use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
+use super::checkpoint::{ARCHIVE, LEGACY};
 use super::{FRAME, SIGN, model_input, vocabulary_input};
 use crate::byte_level;
 
@@ -30,7 +33,7 @@ const TEXTS: [&str; 4] = [
 ];
 
 /// The seeds of [`vocabulary`](super::vocabulary).
-pub fn vocabulary_seeds() -> Vec<Seed> {
+pub(super) fn vocabulary() -> Vec<Seed> {
     let mut seeds = Vec::new();
     for (name, json) in tokenizers() {
         let (section, rows) = section(&json);
@@ -56,7 +59,7 @@ pub fn vocabulary_seeds() -> Vec<Seed> {
 }
 
 /// The seeds of [`model`](super::model).
-pub fn model_seeds() -> Vec<Seed> {
+pub(super) fn model() -> Vec<Seed> {
     let smallest = SyntheticCheckpoint {
         layers: 1,
         hidden: 4,
@@ -116,6 +119,114 @@ pub fn model_seeds() -> Vec<Seed> {
     }
     seeds
 }
+
+/// The seeds of [`safetensors`](super::checkpoint::safetensors).
+pub(super) fn safetensors() -> Vec<Seed> {
+    let seed = |data_type: DataType| {
+        let file = weights(data_type);
+        let (length, rest) = file.split_first_chunk().expect("a header");
+        let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+        (format!("{data_type:?}"), [header, &[0], data].concat())
+    };
+    [DataType::F32, DataType::F16, DataType::BF16]
+        .map(seed)
+        .into()
+}
+
+/// The seeds of [`pytorch`](super::checkpoint::pytorch): each file as it is, and what the target
+/// puts into a container itself.
+pub(super) fn pytorch() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for data_type in [DataType::F32, DataType::BF16] {
+        let weights = weights(data_type);
+        let tensors = SafeTensors::deserialize(&weights).expect("safetensors");
+        for container in [Container::Archive, Container::Legacy] {
+            let file = pytorch::file(&tensors, container).expect("a file in memory");
+            let name = format!("{data_type:?}-{container:?}");
+            seeds.push((name, [&[0], &file[..]].concat()));
+            if container == Container::Legacy {
+                let rest = &file[pytorch::legacy_head().len()..];
+                let name = format!("{data_type:?}-head");
+                seeds.push((name, [&[LEGACY], rest].concat()));
+            }
+        }
+    }
+    seeds.push(("shared".to_owned(), shared_storage()));
+    seeds
+}
+
+/// A pickle with two views of one storage, one of which is transposed.
+fn shared_storage() -> Vec<u8> {
+    let text = |text: &str| [b"\x8c", &[text.len() as u8], text.as_bytes()].concat();
+    let storage = [
+        &b"("[..],
+        &text("storage"),
+        b"ctorch\nFloatStorage\n",
+        &text("0"),
+        &text("cpu"),
+        b"K\x06tQ",
+    ]
+    .concat();
+    let tensor = |name: &str, place: &[u8]| {
+        let rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n(";
+        [&text(name), &rebuild[..], &storage, place, b"\x89}tR"].concat()
+    };
+    let pickle = [
+        &b"\x80\x02ccollections\nOrderedDict\n)R("[..],
+        &tensor("row", b"K\x03K\x03\x85K\x01\x85"),
+        &tensor("transposed", b"K\x00K\x03K\x02\x86K\x01K\x03\x86"),
+        b"u}}b.",
+    ]
+    .concat();
+    let length = (pickle.len() as u16).to_le_bytes();
+    [&[ARCHIVE], &length[..], &pickle, &[1; 24]].concat()
+}
+
+/// The weights of a small model, as safetensors.
+fn weights(data_type: DataType) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let checkpoint = SyntheticCheckpoint {
+        layers: 1,
+        hidden: 2,
+        heads: 1,
+        intermediate: 3,
+        vocabulary: 5,
+        positions: 2,
+        data_type,
+        legacy_names: true,
+        ..SyntheticCheckpoint::default()
+    };
+    checkpoint.write(folder.path()).expect("a checkpoint");
+    std::fs::read(folder.path().join("model.safetensors")).expect("weights")
+}
+
+/// The seeds of [`tokenizer`](super::checkpoint::tokenizer).
+pub(super) fn tokenizer_files() -> Vec<Seed> {
+    let config = json!({
+        "do_lower_case": false,
+        "model_max_length": 64,
+        "tokenizer_class": "BertTokenizer",
+        "mask_token": "[MASK]",
+        "added_tokens_decoder": {"5": {"content": "new", "special": true}},
+    });
+    let config = config.to_string();
+    let words = [&SPECIAL[..], &["new", "text", "##t", "a", "."]].concat();
+    let input =
+        |rows: u16, parts: [&str; 3]| [&rows.to_le_bytes(), parts.join("\0").as_bytes()].concat();
+    let words = words.join("\n");
+    let mut seeds = vec![("words".to_owned(), input(20, ["", &config, &words]))];
+    for (name, json) in tokenizers() {
+        let (_, rows) = section(&json);
+        let input = input(rows, [&json.to_string(), "{}", ""]);
+        if input.len() <= LONGEST {
+            seeds.push((name.to_owned(), input));
+        }
+    }
+    seeds
+}
+
+/// The fuzzer cuts what is longer.
+const LONGEST: usize = 16384;
 
 /// Vocabularies of every kind, each as a `tokenizer.json`.
 fn tokenizers() -> Vec<(&'static str, Value)> {
