@@ -43,12 +43,11 @@ const SELF_TEST: &[(&str, Option<&str>)] = &[
 /// A converted model, ready to be written.
 pub struct Package {
     sections: [Vec<u8>; SMALL],
+    /// See [`Header::required_features`].
     required_features: u32,
     /// The texts of the self-test.
     texts: Vec<(String, Option<String>)>,
     bytes: Vec<u8>,
-    /// See [`Header::required_features`].
-    required_features: u32,
 }
 
 /// Sections before the weights.
@@ -149,7 +148,6 @@ impl Package {
             required_features: heads | vocabulary.required_features(),
             texts,
             bytes: Vec::new(),
-            required_features: vocabulary.required_features(),
         };
         let start = package.weights_offset();
         package.bytes.resize(start + length, 0);
