@@ -40,11 +40,6 @@ pub fn vocabulary_seeds() -> Vec<Seed> {
             seeds.push((format!("{name}-{number}"), input));
         }
     }
-    // Tokens that each take all of the whitespace around them.
-    let (_, spaces) = tokenizers().pop().expect("some");
-    let (section, rows) = section(&spaces);
-    let input = vocabulary_input(&section, rows, 64, &" \t  \u{3000}".repeat(400));
-    seeds.push(("spaces".to_owned(), input));
     for (name, json) in byte_level::tokenizers() {
         let (section, rows) = section(&json);
         for (number, text) in TEXTS.into_iter().chain(byte_level::TEXTS).enumerate() {
@@ -52,6 +47,11 @@ pub fn vocabulary_seeds() -> Vec<Seed> {
             seeds.push((format!("{name}-{number}"), input));
         }
     }
+    // Tokens that each take all of the whitespace around them.
+    let (_, spaces) = tokenizers().pop().expect("some");
+    let (section, rows) = section(&spaces);
+    let input = vocabulary_input(&section, rows, 64, &" \t  \u{3000}".repeat(400));
+    seeds.push(("spaces".to_owned(), input));
     seeds
 }
 
