@@ -88,9 +88,10 @@ fn tokenizer(merges: &[[&str; 2]]) -> Value {
         let id = json!(vocab.len());
         vocab.entry(token).or_insert(id);
     };
-    ["<s>", "</s>", "<mask>"].map(|token| put(token.to_owned()));
-    (0..=u8::MAX).for_each(|byte| put(character(byte).to_string()));
-    merges.iter().for_each(|merge| put(merge.concat()));
+    let special = ["<s>", "</s>", "<mask>"].map(str::to_owned).into_iter();
+    let bytes = (0..=u8::MAX).map(|byte| character(byte).to_string());
+    let made = merges.iter().map(|merge| merge.concat());
+    special.chain(bytes).chain(made).for_each(&mut put);
     json!({
         "added_tokens": [{
             "id": 2, "content": "<mask>", "single_word": false, "lstrip": true, "rstrip": false,
