@@ -199,9 +199,6 @@ const FEW_TOKENS: usize = 24;
 /// Multiplications of a layer below which texts stay on one thread: some ten microseconds.
 const FEW: u64 = 2_000_000;
 
-/// Threads that a pool may have: a bound on what a wrong option can ask for.
-const MAX_THREADS: usize = 1024;
-
 impl Classifier {
     /// Maps a `.filbert` file, with the default options.
     ///
@@ -234,12 +231,6 @@ impl Classifier {
     /// [`ErrorCode::InvalidArgument`].
     pub fn new(model: Model, options: &Options) -> Result<Self, Error> {
         let invalid = |message: String| Error::new(ErrorCode::InvalidArgument, message);
-        if !(1..=MAX_THREADS).contains(&options.threads) {
-            return Err(invalid(format!(
-                "threads: expected 1 to {MAX_THREADS}, found {}",
-                options.threads
-            )));
-        }
         if options.max_results == 0 {
             return Err(invalid("max results: expected at least 1, found 0".into()));
         }
@@ -249,12 +240,7 @@ impl Classifier {
             ));
         }
         let returned = select_labels(&model, options)?;
-        let workers = Workers::new(options.threads).map_err(|error| {
-            invalid(format!(
-                "threads: {} cannot be started: {error}",
-                options.threads
-            ))
-        })?;
+        let workers = Workers::with_threads(options.threads)?;
         Ok(Self {
             kernels: kernels::select()?,
             workers,

@@ -29,6 +29,7 @@ mod model;
 mod observation;
 mod profile;
 mod tokenizer;
+pub mod training;
 #[expect(unsafe_code, reason = "threads that share a job")]
 mod workers;
 mod workspace;
