@@ -15,7 +15,7 @@
 //! same bits on every host, hence so does the file.
 
 use filbert::format::padded;
-use filbert::{Classifier, Input, Model, ObservedColumns, Options};
+use filbert::{Input, Model, ObservedColumns, Options, Runner};
 
 use crate::checkpoint::{Checkpoint, LayerParameter, Parameter};
 use crate::config::Config;
@@ -52,8 +52,8 @@ pub struct LayerBalance {
 pub struct Balance {
     /// One for each layer.
     pub layers: Vec<LayerBalance>,
-    /// Of the head's first product.
-    pub head: InputBalance,
+    /// Of the head's first product, which has these weights, if there is any.
+    pub head: Option<(Parameter, InputBalance)>,
 }
 
 /// Magnitudes below this part of the largest are taken as this: a column that the texts left
@@ -75,7 +75,7 @@ impl Balance {
         };
         Self {
             layers: vec![layer; config.layers],
-            head: ones(config.hidden),
+            head: (config.task.first_weight()).map(|weight| (weight, ones(config.hidden))),
         }
     }
 
@@ -88,13 +88,13 @@ impl Balance {
         let none = Self::none(config);
         let plain = Package::quantize(checkpoint, &none, "measuring activations", progress)?;
         let model = Model::from_vec(plain.into_bytes())?;
-        let classifier = Classifier::new(model, &Options::default())?;
+        let runner = Runner::new(model, &Options::default())?;
         let inputs: Vec<Input<'_>> = TEXTS.iter().map(|&text| text.into()).collect();
         let pairs = TEXTS.iter().zip(&TEXTS[1..]).step_by(4);
         let pairs = pairs.map(|(&first, &second)| (first, second).into());
         let inputs: Vec<Input<'_>> = inputs.into_iter().chain(pairs).collect();
-        let observed = classifier.observe(&inputs)?;
-        drop(classifier);
+        let observed = runner.observe(&inputs)?;
+        drop(runner);
 
         let balance_input = |observed: &ObservedColumns, weights: &[Parameter]| {
             let mut largest = vec![0.0f32; observed.largest.len()];
@@ -143,7 +143,10 @@ impl Balance {
         }
         progress.finish();
         let head = unpad(&observed.head, config.hidden, config.hidden);
-        let head = balance_input(&head, &[Parameter::HeadDenseWeight])?;
+        let head = match config.task.first_weight() {
+            Some(weight) => Some((weight, balance_input(&head, &[weight])?)),
+            None => None,
+        };
         Ok(Self { layers, head })
     }
 
@@ -163,8 +166,10 @@ impl Balance {
             Parameter::Layer(layer, L::FeedForwardOutWeight) => {
                 Some(&self.layers[layer].feed_forward_out)
             }
-            Parameter::HeadDenseWeight => Some(&self.head),
-            _ => None,
+            _ => match &self.head {
+                Some((first, balance)) if *first == weight => Some(balance),
+                _ => None,
+            },
         }
     }
 

@@ -1,28 +1,19 @@
-//! A Hugging Face checkpoint: `config.json` and mapped safetensors, whole or in shards.
+//! A Hugging Face checkpoint: `config.json` and the weights.
 //!
 //! Opening checks that every parameter is there once, with the shape that the config implies
 //! and a data type that can be read, so that what follows can only meet values that are not
 //! finite. Old spellings are accepted: `gamma` and `beta` for a layer norm's weight and bias,
 //! and names without the encoder's prefix.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
-use memmap2::Mmap;
-use safetensors::tensor::{Dtype, Metadata};
-use serde_json::Value;
-
 use crate::Error;
 use crate::config::{Architecture, Config};
-
-/// The weights in one file.
-pub const FILE_NAME: &str = "model.safetensors";
-/// Which shard holds which tensor, where the weights are several files.
-pub const INDEX_FILE_NAME: &str = "model.safetensors.index.json";
+use crate::task::Task;
+use crate::weights::{self, Values, WeightFile};
 
 /// One tensor of the model, whatever the checkpoint calls it.
 ///
@@ -37,9 +28,13 @@ pub enum Parameter {
     EmbeddingNormWeight,
     EmbeddingNormBias,
     Layer(usize, LayerParameter),
-    /// BERT's pooler, DistilBERT's `pre_classifier`.
+    /// The first product of a head that has two: BERT's pooler, DistilBERT's `pre_classifier`.
     HeadDenseWeight,
     HeadDenseBias,
+    /// Of a head for masked words.
+    HeadNormWeight,
+    HeadNormBias,
+    /// The last product of the head.
     ClassifierWeight,
     ClassifierBias,
 }
@@ -91,7 +86,7 @@ impl LayerParameter {
     const fn name(self, architecture: Architecture) -> &'static str {
         use LayerParameter as P;
         match architecture {
-            Architecture::Bert => match self {
+            Architecture::Bert | Architecture::Roberta | Architecture::XlmRoberta => match self {
                 P::QueryWeight => "attention.self.query.weight",
                 P::QueryBias => "attention.self.query.bias",
                 P::KeyWeight => "attention.self.key.weight",
@@ -163,18 +158,13 @@ impl Parameter {
         for layer in 0..config.layers {
             all.extend(LayerParameter::ALL.map(|parameter| Self::Layer(layer, parameter)));
         }
-        all.extend([
-            Self::HeadDenseWeight,
-            Self::HeadDenseBias,
-            Self::ClassifierWeight,
-            Self::ClassifierBias,
-        ]);
+        all.extend(config.task.parameters(config.tied));
         all
     }
 
     /// The name that transformers gives it today.
-    pub fn name(self, architecture: Architecture) -> String {
-        let distil = architecture == Architecture::DistilBert;
+    pub fn name(self, config: &Config) -> String {
+        let architecture = config.architecture;
         let within = match self {
             Self::WordEmbedding => "embeddings.word_embeddings.weight".to_owned(),
             Self::PositionEmbedding => "embeddings.position_embeddings.weight".to_owned(),
@@ -183,34 +173,67 @@ impl Parameter {
             Self::EmbeddingNormBias => "embeddings.LayerNorm.bias".to_owned(),
             Self::Layer(layer, parameter) => {
                 let module = match architecture {
-                    Architecture::Bert => "encoder",
                     Architecture::DistilBert => "transformer",
+                    Architecture::Bert | Architecture::Roberta | Architecture::XlmRoberta => {
+                        "encoder"
+                    }
                 };
                 format!("{module}.layer.{layer}.{}", parameter.name(architecture))
             }
-            Self::HeadDenseWeight if distil => return "pre_classifier.weight".to_owned(),
-            Self::HeadDenseBias if distil => return "pre_classifier.bias".to_owned(),
-            Self::HeadDenseWeight => "pooler.dense.weight".to_owned(),
-            Self::HeadDenseBias => "pooler.dense.bias".to_owned(),
-            Self::ClassifierWeight => return "classifier.weight".to_owned(),
-            Self::ClassifierBias => return "classifier.bias".to_owned(),
+            Self::HeadDenseWeight
+            | Self::HeadDenseBias
+            | Self::HeadNormWeight
+            | Self::HeadNormBias
+            | Self::ClassifierWeight
+            | Self::ClassifierBias => return config.task.parameter_name(architecture, self),
         };
-        format!("{}.{within}", architecture.model_type())
+        format!("{}.{within}", architecture.tensor_prefix())
     }
 
-    /// The shape that the config implies.
+    /// The shape that the config implies, of what [`Checkpoint::load`] returns.
     pub fn shape(self, config: &Config) -> Vec<usize> {
+        let outputs = match config.task {
+            Task::MaskedWords => config.vocabulary,
+            _ => config.labels.len(),
+        };
         match self {
             Self::WordEmbedding => vec![config.vocabulary, config.hidden],
             Self::PositionEmbedding => vec![config.positions, config.hidden],
             Self::TokenTypeEmbedding => vec![config.token_types, config.hidden],
-            Self::EmbeddingNormWeight | Self::EmbeddingNormBias | Self::HeadDenseBias => {
-                vec![config.hidden]
-            }
+            Self::EmbeddingNormWeight
+            | Self::EmbeddingNormBias
+            | Self::HeadDenseBias
+            | Self::HeadNormWeight
+            | Self::HeadNormBias => vec![config.hidden],
             Self::Layer(_, parameter) => parameter.shape(config),
             Self::HeadDenseWeight => vec![config.hidden, config.hidden],
-            Self::ClassifierWeight => vec![config.labels.len(), config.hidden],
-            Self::ClassifierBias => vec![config.labels.len()],
+            Self::ClassifierWeight => vec![outputs, config.hidden],
+            Self::ClassifierBias => vec![outputs],
+        }
+    }
+
+    /// Rows of the stored tensor before those that the model reads.
+    fn skipped_rows(self, config: &Config) -> usize {
+        match self {
+            Self::PositionEmbedding => config.position_offset,
+            _ => 0,
+        }
+    }
+
+    /// The shape of the stored tensor.
+    fn stored_shape(self, config: &Config) -> Vec<usize> {
+        let mut shape = self.shape(config);
+        shape[0] += self.skipped_rows(config);
+        shape
+    }
+
+    /// The parameter that is stored in the place of this one.
+    fn stored(self, config: &Config) -> Self {
+        match self {
+            Self::ClassifierWeight if config.tied && config.task == Task::MaskedWords => {
+                Self::WordEmbedding
+            }
+            _ => self,
         }
     }
 }
@@ -219,7 +242,7 @@ impl Parameter {
 pub struct Checkpoint {
     folder: PathBuf,
     config: Config,
-    shards: Vec<Shard>,
+    files: Vec<WeightFile>,
     parameters: HashMap<Parameter, StoredTensor>,
 }
 
@@ -234,50 +257,23 @@ impl fmt::Debug for Checkpoint {
 
 /// Where a parameter lies.
 struct StoredTensor {
-    shard: usize,
+    /// Of the weights' files, the one that has it.
+    file: usize,
     /// As the file has it.
     name: String,
-    data_type: DataType,
-    /// Of its bytes in the shard's file.
-    range: Range<usize>,
-}
-
-#[derive(Clone, Copy)]
-enum DataType {
-    F32,
-    F16,
-    BF16,
-}
-
-impl DataType {
-    /// Bytes of one value.
-    const fn size(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-        }
-    }
-
-    const fn from_safetensors(data_type: Dtype) -> Option<Self> {
-        match data_type {
-            Dtype::F32 => Some(Self::F32),
-            Dtype::F16 => Some(Self::F16),
-            Dtype::BF16 => Some(Self::BF16),
-            _ => None,
-        }
-    }
+    values: Values,
 }
 
 impl Checkpoint {
     /// Opens a folder and checks everything but the values: names, shapes and data types.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let config = Config::read(folder)?;
-        let shards = open_shards(folder)?;
-        let parameters = find_parameters(folder, &config, &shards)?;
+        let files = weights::open(folder)?;
+        let parameters = find_parameters(folder, &config, &files)?;
         Ok(Self {
             folder: folder.to_owned(),
             config,
-            shards,
+            files,
             parameters,
         })
     }
@@ -303,9 +299,9 @@ impl Checkpoint {
 
     /// The files that hold the weights: their paths and their bytes.
     pub fn weight_files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
-        self.shards
+        self.files
             .iter()
-            .map(|shard| (shard.path.as_path(), &shard.map[..]))
+            .map(|file| (file.path.as_path(), &file.map[..]))
     }
 
     /// The values of a parameter, row-major as PyTorch stores them.
@@ -322,36 +318,23 @@ impl Checkpoint {
     /// # Panics
     /// If the parameter does not have these rows.
     pub fn load_rows(&self, parameter: Parameter, rows: Range<usize>) -> Result<Vec<f32>, Error> {
+        let parameter = parameter.stored(&self.config);
         let stored = self.parameters.get(&parameter).ok_or_else(|| {
             Error::in_file(
                 &self.folder,
                 format!("the model has no parameter {parameter:?}"),
             )
         })?;
-        let shard = &self.shards[stored.shard];
+        let file = &self.files[stored.file];
         let row: usize = parameter.shape(&self.config)[1..].iter().product();
-        let row_bytes = row * stored.data_type.size();
-        let bytes = &shard.map[stored.range.clone()];
-        let bytes = &bytes[rows.start * row_bytes..rows.end * row_bytes];
-        let values: Vec<f32> = match stored.data_type {
-            DataType::F32 => {
-                let (values, _) = bytes.as_chunks();
-                values.iter().copied().map(f32::from_le_bytes).collect()
-            }
-            DataType::F16 => {
-                let (values, _) = bytes.as_chunks();
-                let values = values.iter().copied();
-                values.map(|v| f16::from_le_bytes(v).to_f32()).collect()
-            }
-            DataType::BF16 => {
-                let (values, _) = bytes.as_chunks();
-                let values = values.iter().copied();
-                values.map(|v| bf16::from_le_bytes(v).to_f32()).collect()
-            }
-        };
+        let skipped = parameter.skipped_rows(&self.config);
+        let rows = rows.start + skipped..rows.end + skipped;
+        let values = stored
+            .values
+            .read(&file.map, rows.start * row..rows.end * row);
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             return Err(Error::in_file(
-                &shard.path,
+                &file.path,
                 format!(
                     "the tensor {} holds {} at index {}; every weight must be finite, so \
                      the training went wrong or the file is damaged",
@@ -365,164 +348,23 @@ impl Checkpoint {
     }
 }
 
-/// One mapped safetensors file.
-struct Shard {
-    path: PathBuf,
-    map: Mmap,
-    /// Where the tensors' bytes begin.
-    data_start: usize,
-    metadata: Metadata,
-}
-
-impl Shard {
-    fn open(path: PathBuf) -> Result<Self, Error> {
-        let map = map_file(&path)?;
-        let damaged = |what: fmt::Arguments<'_>| {
-            Error::in_file(
-                &path,
-                format!("not a valid safetensors file: {what}; download or save it again"),
-            )
-        };
-        let Some((length, rest)) = map.split_first_chunk() else {
-            return Err(damaged(format_args!(
-                "it has {} bytes, fewer than a header",
-                map.len()
-            )));
-        };
-        let length = u64::from_le_bytes(*length);
-        let header = usize::try_from(length).ok().and_then(|n| rest.get(..n));
-        let Some(header) = header else {
-            return Err(damaged(format_args!(
-                "its header of {length} bytes passes the end of the file ({} bytes)",
-                map.len()
-            )));
-        };
-        // The crate's own reader of whole files adds the lengths without a check for overflow,
-        // so only its validation of the header is used.
-        let metadata: Metadata = serde_json::from_slice(header)
-            .map_err(|error| damaged(format_args!("in its header, {error}")))?;
-        let data_start = size_of::<u64>() + header.len();
-        if metadata.data_len() != map.len() - data_start {
-            return Err(damaged(format_args!(
-                "its header describes {} bytes of tensors, but {} follow",
-                metadata.data_len(),
-                map.len() - data_start
-            )));
-        }
-        Ok(Self {
-            path,
-            map,
-            data_start,
-            metadata,
-        })
-    }
-}
-
-/// Maps a file for reading: the one `unsafe` of the crate.
-#[expect(unsafe_code)]
-fn map_file(path: &Path) -> Result<Mmap, Error> {
-    let in_file = |error| Error::in_file(path, error);
-    let file = File::open(path).map_err(in_file)?;
-    if !file.metadata().map_err(in_file)?.is_file() {
-        return Err(Error::in_file(path, "not a regular file"));
-    }
-    // SAFETY: the map is read as plain bytes. That nobody truncates or rewrites a checkpoint
-    // while it is converted cannot be enforced; a map has this condition on every system.
-    unsafe { Mmap::map(&file) }.map_err(in_file)
-}
-
-/// Opens `model.safetensors`, or the shards of its index.
-fn open_shards(folder: &Path) -> Result<Vec<Shard>, Error> {
-    let single = folder.join(FILE_NAME);
-    if single.exists() {
-        return Ok(vec![Shard::open(single)?]);
-    }
-    let index = folder.join(INDEX_FILE_NAME);
-    if index.exists() {
-        return open_index(folder, &index);
-    }
-    let other_formats = [
-        "pytorch_model.bin",
-        "pytorch_model.bin.index.json",
-        "tf_model.h5",
-        "flax_model.msgpack",
-    ];
-    for name in other_formats {
-        if folder.join(name).exists() {
-            return Err(Error::in_file(
-                folder,
-                format!(
-                    "found {name}, but only safetensors are read; save the model as one, in \
-                     Python: AutoModelForSequenceClassification.from_pretrained(folder)\
-                     .save_pretrained(folder, safe_serialization=True)"
-                ),
-            ));
-        }
-    }
-    Err(Error::in_file(
-        folder,
-        format!("found neither {FILE_NAME} nor {INDEX_FILE_NAME}; one of them holds the weights"),
-    ))
-}
-
-fn open_index(folder: &Path, index: &Path) -> Result<Vec<Shard>, Error> {
-    let in_index = |message: String| Error::in_file(index, message);
-    let bytes = fs::read(index).map_err(|error| in_index(error.to_string()))?;
-    let json: Value =
-        serde_json::from_slice(&bytes).map_err(|error| in_index(format!("not JSON: {error}")))?;
-    let weight_map = json
-        .get("weight_map")
-        .and_then(Value::as_object)
-        .ok_or_else(|| in_index("weight_map is missing or not an object".to_owned()))?;
-    let mut tensors: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (tensor, file) in weight_map {
-        let name = file
-            .as_str()
-            .filter(|name| Path::new(name).file_name() == Some(name.as_ref()))
-            .ok_or_else(|| {
-                in_index(format!(
-                    "weight_map places {tensor} in {file}, which is not a file name in the same \
-                     folder"
-                ))
-            })?;
-        tensors.entry(name).or_default().push(tensor);
-    }
-    let mut shards = Vec::with_capacity(tensors.len());
-    for (file, tensors) in tensors {
-        let shard = Shard::open(folder.join(file))?;
-        for tensor in tensors {
-            if shard.metadata.info(tensor).is_none() {
-                return Err(in_index(format!(
-                    "weight_map places {tensor} in {file}, which does not hold it; download or \
-                     save the checkpoint again"
-                )));
-            }
-        }
-        shards.push(shard);
-    }
-    Ok(shards)
-}
-
-/// Finds and checks every parameter among the shards' tensors.
+/// Finds and checks every parameter among the files' tensors.
 fn find_parameters(
     folder: &Path,
     config: &Config,
-    shards: &[Shard],
+    files: &[WeightFile],
 ) -> Result<HashMap<Parameter, StoredTensor>, Error> {
     let architecture = config.architecture;
     let mut wanted: HashMap<String, Parameter> = Parameter::all(config)
         .into_iter()
-        .map(|parameter| (parameter.name(architecture), parameter))
+        .map(|parameter| (parameter.name(config), parameter))
         .collect();
     let mut parameters: HashMap<Parameter, StoredTensor> = HashMap::with_capacity(wanted.len());
     let mut found: HashMap<String, String> = HashMap::new();
-    for (number, shard) in shards.iter().enumerate() {
-        let tensors = shard.metadata.tensors();
-        // In the order of their names, so that of several errors always the same is told.
-        for name in tensors.keys().collect::<BTreeSet<_>>() {
-            let info = tensors[name];
+    for (number, file) in files.iter().enumerate() {
+        for (name, tensor) in &file.tensors {
             let in_tensor = |message: String| {
-                Error::in_file(&shard.path, format!("the tensor {name} {message}"))
+                Error::in_file(&file.path, format!("the tensor {name} {message}"))
             };
             let modern = modern_name(architecture, name);
             if let Some(other) = found.get(&modern) {
@@ -532,39 +374,36 @@ fn find_parameters(
             }
             found.insert(modern.clone(), name.clone());
             let Some(parameter) = wanted.remove(&modern) else {
-                if changes_result(architecture, &modern) {
+                if changes_result(config, &modern) {
                     return Err(in_tensor(format!(
                         "is no part of a {} of {} layers; correct the config, or save the model \
                          without adapters, pruning or quantization",
-                        architecture.class(),
+                        config.class(),
                         config.layers
                     )));
                 }
                 continue;
             };
-            let shape = parameter.shape(config);
-            if info.shape != shape {
+            let shape = parameter.stored_shape(config);
+            if tensor.shape != shape {
                 return Err(in_tensor(format!(
                     "has the shape {:?}, but config.json implies {shape:?}; correct the config \
                      or convert the checkpoint that belongs to it",
-                    info.shape
+                    tensor.shape
                 )));
             }
-            let data_type = DataType::from_safetensors(info.dtype).ok_or_else(|| {
+            let values = tensor.values.clone().map_err(|data_type| {
                 in_tensor(format!(
-                    "has the data type {}; F32, F16 and BF16 are supported, so save the model \
-                     in one of them",
-                    info.dtype
+                    "has the data type {data_type}; F32, F16 and BF16 are supported, so save \
+                     the model in one of them"
                 ))
             })?;
-            let (start, end) = info.data_offsets;
             parameters.insert(
                 parameter,
                 StoredTensor {
-                    shard: number,
+                    file: number,
                     name: name.clone(),
-                    data_type,
-                    range: shard.data_start + start..shard.data_start + end,
+                    values,
                 },
             );
         }
@@ -580,9 +419,9 @@ fn find_parameters(
                 "the safetensors lack {} of the tensors of a {} of {} layers, first {}; correct \
                  config.json, or save the whole fine-tuned model",
                 wanted.len(),
-                architecture.class(),
+                config.class(),
                 config.layers,
-                parameter.name(architecture)
+                parameter.name(config)
             ),
         )),
     }
@@ -592,12 +431,12 @@ fn find_parameters(
 /// and `bias` for what layer norms called `gamma` and `beta`.
 fn modern_name(architecture: Architecture, stored: &str) -> String {
     let mut name = stored.to_owned();
-    if encoder_modules(architecture)
+    let mut modules = encoder_modules(architecture)
         .iter()
-        .any(|module| stored.starts_with(module))
-    {
+        .chain(["pooler."].iter());
+    if modules.any(|module| stored.starts_with(module)) {
         name.insert(0, '.');
-        name.insert_str(0, architecture.model_type());
+        name.insert_str(0, architecture.tensor_prefix());
     }
     for (old, new) in [(".gamma", ".weight"), (".beta", ".bias")] {
         if let Some(stem) = name.strip_suffix(old) {
@@ -610,7 +449,9 @@ fn modern_name(architecture: Architecture, stored: &str) -> String {
 /// The modules of the encoder that Filbert computes.
 const fn encoder_modules(architecture: Architecture) -> &'static [&'static str] {
     match architecture {
-        Architecture::Bert => &["embeddings.", "encoder.", "pooler."],
+        Architecture::Bert | Architecture::Roberta | Architecture::XlmRoberta => {
+            &["embeddings.", "encoder."]
+        }
         Architecture::DistilBert => &["embeddings.", "transformer."],
     }
 }
@@ -618,16 +459,16 @@ const fn encoder_modules(architecture: Architecture) -> &'static [&'static str] 
 /// Whether a tensor that is no [`Parameter`] would take part in the model: one inside the
 /// modules that are computed, unless it is a buffer of constants. Others, such as the heads of
 /// pre-training, do not touch the logits.
-fn changes_result(architecture: Architecture, modern: &str) -> bool {
+fn changes_result(config: &Config, modern: &str) -> bool {
+    let architecture = config.architecture;
     let buffer = modern.ends_with(".position_ids") || modern.ends_with(".token_type_ids");
     let in_encoder = modern
-        .strip_prefix(architecture.model_type())
+        .strip_prefix(architecture.tensor_prefix())
         .and_then(|rest| rest.strip_prefix('.'))
         .is_some_and(|rest| {
             encoder_modules(architecture)
                 .iter()
                 .any(|module| rest.starts_with(module))
         });
-    let in_head = modern.starts_with("classifier.") || modern.starts_with("pre_classifier.");
-    !buffer && (in_encoder || in_head)
+    !buffer && (in_encoder || config.task.owns(architecture, modern))
 }

@@ -11,37 +11,65 @@ use filbert::format::{Activation, Problem, limits};
 use serde_json::{Map, Value};
 
 use crate::Error;
+use crate::task::{Pooling, Task, read_max_tokens};
 
 /// The name of the file.
 pub const FILE_NAME: &str = "config.json";
 
-/// A family of checkpoints: how its tensors are named and which parts it has.
+/// A family of checkpoints: how its tensors are named and which parts its encoder has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Architecture {
-    /// `BertForSequenceClassification`.
+    /// BERT (arXiv 1810.04805).
     Bert,
-    /// `DistilBertForSequenceClassification`: no token types, no pooler, another head.
+    /// DistilBERT (arXiv 1910.01108): no token types, no pooler.
     DistilBert,
+    /// RoBERTa (arXiv 1907.11692): the first rows of its position table are for padding.
+    Roberta,
+    /// XLM-RoBERTa (arXiv 1911.02116): RoBERTa under another name.
+    XlmRoberta,
 }
 
 impl Architecture {
     /// Every architecture.
-    pub const ALL: [Self; 2] = [Self::Bert, Self::DistilBert];
+    pub const ALL: [Self; 4] = [
+        Self::Bert,
+        Self::DistilBert,
+        Self::Roberta,
+        Self::XlmRoberta,
+    ];
 
-    /// The class in transformers, as `architectures` has it.
-    pub const fn class(self) -> &'static str {
+    /// What the names of its classes in transformers begin with.
+    pub const fn class_prefix(self) -> &'static str {
         match self {
-            Self::Bert => "BertForSequenceClassification",
-            Self::DistilBert => "DistilBertForSequenceClassification",
+            Self::Bert => "Bert",
+            Self::DistilBert => "DistilBert",
+            Self::Roberta => "Roberta",
+            Self::XlmRoberta => "XLMRoberta",
         }
     }
 
-    /// The value of `model_type`, and the prefix of the encoder's tensors.
+    /// The value of `model_type`.
     pub const fn model_type(self) -> &'static str {
         match self {
             Self::Bert => "bert",
             Self::DistilBert => "distilbert",
+            Self::Roberta => "roberta",
+            Self::XlmRoberta => "xlm-roberta",
         }
+    }
+
+    /// What the names of the encoder's tensors begin with.
+    pub const fn tensor_prefix(self) -> &'static str {
+        match self {
+            Self::Bert => "bert",
+            Self::DistilBert => "distilbert",
+            Self::Roberta | Self::XlmRoberta => "roberta",
+        }
+    }
+
+    /// Its class for a task, as `architectures` has it.
+    pub fn class(self, task: Task) -> String {
+        format!("{}{}", self.class_prefix(), task.suffix())
     }
 }
 
@@ -50,6 +78,8 @@ impl Architecture {
 pub struct Config {
     /// The family.
     pub architecture: Architecture,
+    /// What it was trained for.
+    pub task: Task,
     /// Encoder layers.
     pub layers: usize,
     /// Width of the residual stream.
@@ -60,18 +90,24 @@ pub struct Config {
     pub intermediate: usize,
     /// Rows of the word embedding.
     pub vocabulary: usize,
-    /// Rows of the position embedding.
+    /// Rows of the position embedding that tokens have.
     pub positions: usize,
+    /// Rows before them in the checkpoint's table, which stand for padding.
+    pub position_offset: usize,
     /// Rows of the token type embedding; 0 for DistilBERT, which has none.
     pub token_types: usize,
     /// Of the feed-forward layer.
     pub activation: Activation,
     /// Added to the variance in every layer norm.
     pub layer_norm_eps: f32,
-    /// The labels' names in the order of the logits.
+    /// The labels' names in the order of the logits; none where the head has no labels.
     pub labels: Vec<String>,
     /// How logits become scores.
     pub problem: Problem,
+    /// Whether the head's product with the vocabulary reads the word embedding.
+    pub tied: bool,
+    /// The longest sequence that files beside the tokenizer's allow, if they say.
+    pub max_tokens: Option<usize>,
 }
 
 impl Config {
@@ -89,7 +125,18 @@ impl Config {
         })?;
         let fields: Map<String, Value> = serde_json::from_slice(&bytes)
             .map_err(|error| Error::in_file(&path, format!("not a JSON object: {error}")))?;
-        Fields { path, fields }.config()
+        let fields = Fields { path, fields };
+        let (architecture, task) = fields.class(Pooling::read(folder)?)?;
+        let mut config = fields.config(architecture, task)?;
+        if let Task::Embedding(_) = task {
+            config.max_tokens = read_max_tokens(folder)?;
+        }
+        Ok(config)
+    }
+
+    /// The class in transformers, as `architectures` has it.
+    pub fn class(&self) -> String {
+        self.architecture.class(self.task)
     }
 
     /// Columns of one attention head.
@@ -105,8 +152,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn config(&self) -> Result<Config, Error> {
-        let architecture = self.architecture()?;
+    fn config(&self, architecture: Architecture, task: Task) -> Result<Config, Error> {
         self.refuse_variants()?;
         let distil = architecture == Architecture::DistilBert;
         let hidden_names: &[&str] = if distil {
@@ -128,9 +174,14 @@ impl Fields {
                 hidden_names[0], heads_names[0]
             )));
         }
-        let labels = self.labels()?;
+        let labels = match task.fixed_labels() {
+            Some(labels) => labels.iter().map(|&label| label.to_owned()).collect(),
+            None => self.labels()?,
+        };
+        let (positions, position_offset) = self.positions(architecture)?;
         Ok(Config {
             architecture,
+            task,
             layers: self.dimension(
                 if distil {
                     &["n_layers", "num_hidden_layers"]
@@ -152,7 +203,8 @@ impl Fields {
                 limits::INTERMEDIATE,
             )?,
             vocabulary: self.dimension(&["vocab_size"], 30522, limits::VOCABULARY)?,
-            positions: self.dimension(&["max_position_embeddings"], 512, limits::POSITIONS)?,
+            positions,
+            position_offset,
             token_types: if distil {
                 0
             } else {
@@ -164,8 +216,13 @@ impl Fields {
             } else {
                 self.layer_norm_eps()?
             },
-            problem: self.problem(labels.len())?,
+            problem: match task {
+                Task::SequenceClassification => self.problem(labels.len())?,
+                _ => Problem::SingleLabel,
+            },
             labels,
+            tied: self.tied()?,
+            max_tokens: None,
         })
     }
 
@@ -178,62 +235,127 @@ impl Fields {
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
-    fn architecture(&self) -> Result<Architecture, Error> {
-        let known = "Filbert reads BertForSequenceClassification and \
-                     DistilBertForSequenceClassification";
-        let model_type = match self.get("model_type") {
+    /// Rows of the position table for tokens, and those before them.
+    fn positions(&self, architecture: Architecture) -> Result<(usize, usize), Error> {
+        const NAME: &str = "max_position_embeddings";
+        let rows = self.dimension(&[NAME], 512, limits::POSITIONS)?;
+        if !matches!(
+            architecture,
+            Architecture::Roberta | Architecture::XlmRoberta
+        ) {
+            return Ok((rows, 0));
+        }
+        // The first token's position is the padding token's id plus 1.
+        let offset = match self.get("pad_token_id") {
+            None => 2,
+            Some(value) => value
+                .as_u64()
+                .and_then(|id| usize::try_from(id).ok()?.checked_add(1))
+                .ok_or_else(|| {
+                    self.error(format!(
+                        "pad_token_id is {}, but must be a whole number from 0",
+                        brief(value)
+                    ))
+                })?,
+        };
+        match rows.checked_sub(offset) {
+            Some(positions) if positions > 0 => Ok((positions, offset)),
+            _ => Err(self.error(format!(
+                "{NAME} is {rows}, which leaves no position for a token after the first {offset}"
+            ))),
+        }
+    }
+
+    fn tied(&self) -> Result<bool, Error> {
+        match self.get("tie_word_embeddings") {
+            None => Ok(true),
+            Some(Value::Bool(tied)) => Ok(*tied),
+            Some(value) => Err(self.error(format!(
+                "tie_word_embeddings is {}, but must be true or false",
+                brief(value)
+            ))),
+        }
+    }
+
+    /// The family and the task. `pooling` is what `modules.json` says, which makes an encoder an
+    /// embedding, whatever it was trained for before.
+    fn class(&self, pooling: Option<Pooling>) -> Result<(Architecture, Task), Error> {
+        let by_type = self.model_type()?;
+        let Some(class) = self.class_name()? else {
+            // As transformers does, which then knows the family by model_type alone. Whether
+            // it is a classifier shows in the tensors.
+            let architecture = by_type.1.ok_or_else(|| {
+                self.error(format!(
+                    "no architectures, and model_type is {}; {}",
+                    by_type
+                        .0
+                        .map_or("missing".to_owned(), |name| format!("{name:?}")),
+                    known_classes()
+                ))
+            })?;
+            let task = pooling.map_or(Task::SequenceClassification, Task::Embedding);
+            return Ok((architecture, task));
+        };
+        let classes = Architecture::ALL
+            .into_iter()
+            .flat_map(|architecture| Task::ALL.map(|task| (architecture, task)));
+        let (architecture, task) = classes
+            .filter(|(architecture, task)| task.exists_in(*architecture))
+            .find(|(architecture, task)| architecture.class(*task) == class)
+            .ok_or_else(|| {
+                self.error(format!(
+                    "architectures is {class:?}, which is not supported; {}, so fine-tune or save \
+                     the model with one of these classes",
+                    known_classes()
+                ))
+            })?;
+        match by_type.0 {
+            Some(name) if by_type.1 != Some(architecture) => {
+                return Err(self.error(format!(
+                    "architectures is {class:?} but model_type is {name:?}; correct the one that \
+                     does not match the weights"
+                )));
+            }
+            _ => {}
+        }
+        let task = match (task, pooling) {
+            (Task::Embedding(_) | Task::MaskedWords, Some(pooling)) => Task::Embedding(pooling),
+            _ => task,
+        };
+        Ok((architecture, task))
+    }
+
+    /// What `model_type` says, and the family that it means.
+    fn model_type(&self) -> Result<(Option<&str>, Option<Architecture>), Error> {
+        let name = match self.get("model_type") {
             None => None,
             Some(value) => Some(value.as_str().ok_or_else(|| {
                 self.error(format!("model_type is {value}, but must be a string"))
             })?),
         };
-        let class = match self.get("architectures") {
-            None => None,
-            Some(Value::Array(classes)) => match classes.as_slice() {
-                [] => None,
-                [Value::String(class)] => Some(class.as_str()),
-                _ => {
-                    return Err(self.error(format!(
-                        "architectures is {}, but must be a list of one name; {known}",
-                        brief(&Value::Array(classes.clone()))
-                    )));
-                }
-            },
-            Some(value) => {
-                return Err(self.error(format!(
-                    "architectures is {}, but must be a list of one name; {known}",
-                    brief(value)
-                )));
-            }
-        };
-        let by_type = Architecture::ALL
-            .into_iter()
-            .find(|architecture| Some(architecture.model_type()) == model_type);
-        let Some(class) = class else {
-            // As transformers does, which then knows the family by model_type alone. Whether
-            // it is a classifier shows in the tensors.
-            return by_type.ok_or_else(|| {
-                self.error(format!(
-                    "no architectures, and model_type is {}; {known}",
-                    model_type.map_or("missing".to_owned(), |name| format!("{name:?}"))
-                ))
-            });
-        };
         let architecture = Architecture::ALL
             .into_iter()
-            .find(|architecture| architecture.class() == class)
-            .ok_or_else(|| {
-                self.error(format!(
-                    "architectures is {class:?}, which is not supported; {known}, so fine-tune \
-                     or save the model with that class"
-                ))
-            })?;
-        match model_type {
-            Some(name) if by_type != Some(architecture) => Err(self.error(format!(
-                "architectures is {class:?} but model_type is {name:?}; correct the one that \
-                 does not match the weights"
-            ))),
-            _ => Ok(architecture),
+            .find(|architecture| Some(architecture.model_type()) == name);
+        Ok((name, architecture))
+    }
+
+    /// The one name in `architectures`, if there is any.
+    fn class_name(&self) -> Result<Option<&str>, Error> {
+        let refuse = |value: &Value| {
+            Err(self.error(format!(
+                "architectures is {}, but must be a list of one name; {}",
+                brief(value),
+                known_classes()
+            )))
+        };
+        match self.get("architectures") {
+            None => Ok(None),
+            Some(value @ Value::Array(classes)) => match classes.as_slice() {
+                [] => Ok(None),
+                [Value::String(class)] => Ok(Some(class)),
+                _ => refuse(value),
+            },
+            Some(value) => refuse(value),
         }
     }
 
@@ -456,6 +578,17 @@ impl Fields {
             ))),
         }
     }
+}
+
+/// What is supported, for messages.
+fn known_classes() -> String {
+    let families: Vec<_> = Architecture::ALL.map(Architecture::class_prefix).to_vec();
+    let suffixes: Vec<_> = Task::ALL.map(Task::suffix).to_vec();
+    format!(
+        "Filbert reads the classes of {} that end in {}",
+        families.join(", "),
+        suffixes.join(", ")
+    )
 }
 
 /// A JSON value for a message: cut where it is long.

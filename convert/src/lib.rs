@@ -27,7 +27,11 @@ pub mod quantize;
 #[cfg(feature = "convert")]
 pub mod synthetic;
 #[cfg(feature = "convert")]
+pub mod task;
+#[cfg(feature = "convert")]
 pub mod vocabulary;
+#[cfg(feature = "convert")]
+pub mod weights;
 
 #[cfg(feature = "onnx")]
 pub mod comparison;

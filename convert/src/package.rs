@@ -4,22 +4,24 @@
 
 use bytemuck::{Zeroable, bytes_of, cast_slice, cast_slice_mut};
 use filbert::format::{
-    Activation, Columns, Header, Labels, LinearShape, MAGIC, MAJOR_VERSION, MINOR_VERSION, NO_TEXT,
-    PANEL, Section, SectionKind, SelfTest, SelfTestCase, Shape, Tensor, TensorKind, padded,
-    tensor_table,
+    Columns, Head, Header, Labels, LinearShape, MAGIC, MAJOR_VERSION, MINOR_VERSION, NO_TEXT,
+    PANEL, Section, SectionKind, SelfTest, SelfTestCase, Shape, Tensor, TensorKind, features,
+    padded, tensor_table,
 };
-use filbert::{Classifier, Model, Options};
+use filbert::{Model, Options, Runner};
 use sha2::{Digest, Sha256};
 
 use crate::balance::Balance;
 use crate::checkpoint::{Checkpoint, LayerParameter, Parameter};
-use crate::config::{Architecture, Config};
+use crate::config::Config;
 use crate::error::Error;
 use crate::progress::Progress;
 use crate::quantize::{quantize_rows, quantize_rows_i16};
+use crate::task::Task;
 use crate::vocabulary::VocabularySource;
 
-/// The texts that travel in every file, with their logits; a pair where there are two.
+/// The texts that travel in every file, with what the head makes of them; a pair where there are
+/// two. Those for masked words begin with a mask.
 const SELF_TEST: &[(&str, Option<&str>)] = &[
     ("", None),
     ("Good.", None),
@@ -41,6 +43,9 @@ const SELF_TEST: &[(&str, Option<&str>)] = &[
 /// A converted model, ready to be written.
 pub struct Package {
     sections: [Vec<u8>; SMALL],
+    required_features: u32,
+    /// The texts of the self-test.
+    texts: Vec<(String, Option<String>)>,
     bytes: Vec<u8>,
 }
 
@@ -93,14 +98,22 @@ impl Package {
         let max_tokens = vocabulary
             .max_tokens()
             .unwrap_or(usize::MAX)
+            .min(config.max_tokens.unwrap_or(usize::MAX))
             .min(config.positions);
-        if max_tokens < 3 {
+        let least = vocabulary.special_tokens();
+        if max_tokens < least {
             return Err(Error::in_file(
                 checkpoint.folder(),
-                format!("the model takes {max_tokens} tokens; a pair of texts needs at least 3"),
+                format!(
+                    "the model takes {max_tokens} tokens; a pair of texts needs at least {least}"
+                ),
             ));
         }
-        let shape = shape(config, max_tokens);
+        let mask = match config.task {
+            Task::MaskedWords => Some(find_mask(&vocabulary, checkpoint)?),
+            _ => None,
+        };
+        let shape = shape(config, max_tokens, mask.map(|mask| mask.0));
         let (tensors, length) = tensor_table(&shape).ok_or_else(|| {
             Error::in_file(
                 checkpoint.folder(),
@@ -120,12 +133,19 @@ impl Package {
         set(SectionKind::Tensors, cast_slice(&tensors).to_vec());
         set(SectionKind::Labels, labels(&config.labels)?);
         set(SectionKind::Vocabulary, vocabulary.section());
-        let blank = vec![0.0; SELF_TEST.len() * config.labels.len()];
-        set(SectionKind::SelfTest, self_test(&blank));
+        let texts = self_test_texts(mask.map(|mask| mask.1));
+        let blank = vec![0.0; texts.len() * shape.self_test_width()];
+        set(SectionKind::SelfTest, self_test(&texts, &blank));
         set(SectionKind::Provenance, provenance(checkpoint)?);
 
+        let heads = match shape.head {
+            0 => 0,
+            _ => features::HEADS,
+        };
         let mut package = Self {
             sections,
+            required_features: heads | vocabulary.required_features(),
+            texts,
             bytes: Vec::new(),
         };
         let start = package.weights_offset();
@@ -158,21 +178,21 @@ impl Package {
     }
 
     fn complete_self_test(&mut self, progress: &mut dyn Progress) -> Result<(), Error> {
-        progress.begin("computing the self-test", SELF_TEST.len() as u64);
+        progress.begin("computing the self-test", self.texts.len() as u64);
         let model = Model::from_vec(std::mem::take(&mut self.bytes))?;
-        let classifier = Classifier::new(model, &Options::default())?;
-        let mut logits = Vec::new();
-        for &(first, second) in SELF_TEST {
-            let result = match second {
-                Some(second) => classifier.classify_pair(first, second)?,
-                None => classifier.classify(first)?,
+        let runner = Runner::new(model, &Options::default())?;
+        let mut values = Vec::new();
+        for (first, second) in &self.texts {
+            let input = match second {
+                Some(second) => (first.as_str(), second.as_str()).into(),
+                None => first.as_str().into(),
             };
-            logits.extend_from_slice(result.logits());
+            values.extend(runner.self_test_values(input)?);
             progress.advance(1);
         }
         progress.finish();
-        self.bytes = classifier.into_model().into_vec();
-        self.replace(SectionKind::SelfTest, self_test(&logits));
+        self.bytes = runner.into_model().into_vec();
+        self.replace(SectionKind::SelfTest, self_test(&self.texts, &values));
         Ok(())
     }
 
@@ -221,7 +241,7 @@ impl Package {
             magic: MAGIC,
             major: MAJOR_VERSION,
             minor: MINOR_VERSION,
-            required_features: 0,
+            required_features: self.required_features,
             file_length: (offsets[SMALL] + weights.len()) as u64,
             section_count: SectionKind::ALL.len() as u32,
             checksum: 0,
@@ -237,7 +257,8 @@ impl Package {
     }
 }
 
-fn shape(config: &Config, max_tokens: usize) -> Shape {
+fn shape(config: &Config, max_tokens: usize, mask: Option<u32>) -> Shape {
+    let (head, options) = config.task.head();
     Shape {
         layers: config.layers as u32,
         hidden: config.hidden as u32,
@@ -250,14 +271,39 @@ fn shape(config: &Config, max_tokens: usize) -> Shape {
         labels: config.labels.len() as u32,
         max_tokens: max_tokens as u32,
         activation: config.activation as u32,
-        head_activation: match config.architecture {
-            Architecture::Bert => Activation::Tanh,
-            Architecture::DistilBert => Activation::Relu,
-        } as u32,
+        head_activation: config
+            .task
+            .head_activation(config.architecture, config.activation)
+            as u32,
         problem: config.problem as u32,
         layer_norm_eps: config.layer_norm_eps,
-        reserved: [0; 2],
+        head: head as u32,
+        head_options: mask.unwrap_or(options),
     }
+}
+
+fn find_mask<'a>(
+    vocabulary: &'a VocabularySource,
+    checkpoint: &Checkpoint,
+) -> Result<(u32, &'a str), Error> {
+    vocabulary.mask().ok_or_else(|| {
+        Error::in_file(
+            checkpoint.folder(),
+            "the model is for masked words, but its tokenizer names no mask_token; name it in \
+             tokenizer_config.json",
+        )
+    })
+}
+
+fn self_test_texts(mask: Option<&str>) -> Vec<(String, Option<String>)> {
+    let text = |&(first, second): &(&str, Option<&str>)| {
+        let first = match mask {
+            Some(mask) => format!("{mask} {first}"),
+            None => first.to_owned(),
+        };
+        (first, second.map(str::to_owned))
+    };
+    SELF_TEST.iter().map(text).collect()
 }
 
 fn labels(labels: &[String]) -> Result<Vec<u8>, Error> {
@@ -275,17 +321,18 @@ fn labels(labels: &[String]) -> Result<Vec<u8>, Error> {
     Ok([bytes_of(&head), cast_slice(&offsets), text.as_bytes()].concat())
 }
 
-fn self_test(logits: &[f32]) -> Vec<u8> {
+fn self_test(texts: &[(String, Option<String>)], values: &[f32]) -> Vec<u8> {
     let mut text = String::new();
     let mut place = |part: &str| {
         let offset = text.len() as u32;
         text.push_str(part);
         (offset, part.len() as u32)
     };
-    let cases: Vec<_> = SELF_TEST
+    let cases: Vec<_> = texts
         .iter()
-        .map(|&(first, second)| {
+        .map(|(first, second)| {
             let (first_offset, first_length) = place(first);
+            let second = second.as_deref();
             let (second_offset, second_length) = second.map_or((0, NO_TEXT), &mut place);
             SelfTestCase {
                 first_offset,
@@ -302,7 +349,7 @@ fn self_test(logits: &[f32]) -> Vec<u8> {
     [
         bytes_of(&head),
         cast_slice(&cases),
-        cast_slice(logits),
+        cast_slice(values),
         text.as_bytes(),
     ]
     .concat()
@@ -323,7 +370,7 @@ fn provenance(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
         .collect();
     let json = serde_json::json!({
         "converter": concat!("filbert-convert ", env!("CARGO_PKG_VERSION")),
-        "architecture": checkpoint.config().architecture.class(),
+        "architecture": checkpoint.config().class(),
         "quantization": "int8 weights, symmetric by output channel",
         "weights": weights,
     });
@@ -366,7 +413,7 @@ impl WeightWriter<'_> {
         }
         self.write_norm(
             (P::EmbeddingNormWeight, P::EmbeddingNormBias),
-            P::Layer(0, L::QueryWeight),
+            Some(P::Layer(0, L::QueryWeight)),
             K::EmbeddingNorm,
             0,
         )?;
@@ -408,7 +455,7 @@ impl WeightWriter<'_> {
             )?;
             self.write_norm(
                 (p(L::AttentionNormWeight), p(L::AttentionNormBias)),
-                p(L::FeedForwardInWeight),
+                Some(p(L::FeedForwardInWeight)),
                 K::AttentionNorm,
                 layer,
             )?;
@@ -440,9 +487,9 @@ impl WeightWriter<'_> {
                 (unpadded, unpadded, 0),
             )?;
             let next = if layer + 1 < shape.layers as usize {
-                P::Layer(layer + 1, L::QueryWeight)
+                Some(P::Layer(layer + 1, L::QueryWeight))
             } else {
-                P::HeadDenseWeight
+                self.checkpoint.config().task.first_weight()
             };
             self.write_norm(
                 (p(L::FeedForwardNormWeight), p(L::FeedForwardNormBias)),
@@ -452,20 +499,30 @@ impl WeightWriter<'_> {
             )?;
             progress.advance(1);
         }
-        self.write_linear(
-            (P::HeadDenseWeight, P::HeadDenseBias),
-            (K::HeadDense, K::HeadDenseColumns, shape.head_dense()),
-            0,
-            (unpadded, unpadded, 0),
-        )?;
-        self.write_linear(
-            (P::ClassifierWeight, P::ClassifierBias),
-            (K::Classifier, K::ClassifierColumns, shape.classifier()),
-            0,
-            (unpadded, unpadded, 0),
-        )?;
+        self.write_head()?;
         progress.advance(1);
         progress.finish();
+        Ok(())
+    }
+
+    fn write_head(&mut self) -> Result<(), Error> {
+        use Parameter as P;
+        use TensorKind as K;
+        let shape = *self.shape;
+        let (head, _) = self.checkpoint.config().task.head();
+        let place = (unpadded as Placement, unpadded as Placement, 0);
+        if head.has_dense() {
+            let tensors = (K::HeadDense, K::HeadDenseColumns, shape.head_dense());
+            self.write_linear((P::HeadDenseWeight, P::HeadDenseBias), tensors, 0, place)?;
+        }
+        if head.has_norm() {
+            let norm = (P::HeadNormWeight, P::HeadNormBias);
+            self.write_norm(norm, Some(P::ClassifierWeight), K::HeadNorm, 0)?;
+        }
+        if head != Head::Embedding {
+            let tensors = (K::Classifier, K::ClassifierColumns, shape.classifier());
+            self.write_linear((P::ClassifierWeight, P::ClassifierBias), tensors, 0, place)?;
+        }
         Ok(())
     }
 
@@ -528,11 +585,11 @@ impl WeightWriter<'_> {
     }
 
     /// Writes a layer norm, and the balance of the products that read it: `next` is the weight
-    /// of one of them.
+    /// of one of them. Where nothing is balanced, the balance is 1.
     fn write_norm(
         &mut self,
         (weight, bias): (Parameter, Parameter),
-        next: Parameter,
+        next: Option<Parameter>,
         kind: TensorKind,
         layer: usize,
     ) -> Result<(), Error> {
@@ -541,7 +598,11 @@ impl WeightWriter<'_> {
         values.resize(width, 0.0);
         values.extend(self.checkpoint.load(bias)?);
         values.resize(2 * width, 0.0);
-        values.extend_from_slice(self.balance.explicit_input(next).unwrap_or_default());
+        let balance = next.and_then(|next| self.balance.explicit_input(next));
+        match balance {
+            Some(balance) => values.extend_from_slice(balance),
+            None => values.resize(2 * width + self.shape.hidden as usize, 1.0),
+        }
         values.resize(3 * width, 0.0);
         self.write_floats(kind, layer, &values);
         Ok(())

@@ -39,7 +39,9 @@ impl Reference {
         })
     }
 
-    /// The logits of one text of this very length.
+    /// What the model answers to one text of this very length: `[labels]` logits, or as many for
+    /// each token; the logits `[tokens, 2]` of the beginning and the end of an answer; a vector
+    /// `[hidden]`; or the logits `[tokens, vocabulary]` of words.
     ///
     /// `token_types` are ignored where the model has none.
     pub fn logits(&self, ids: &[u32], token_types: &[u8]) -> Result<Vec<f32>, Error> {
@@ -87,7 +89,19 @@ impl Reference {
             .map(|values| Ok(Tensor::from_shape(&[1, values.len()], values)?.into_tvalue()))
             .collect::<TractResult<TVec<TValue>>>()?;
         let outputs = self.model.run(inputs)?;
-        Ok(outputs[0].view().as_slice::<f32>()?.to_vec())
+        let values = |output: &TValue| Ok(output.view().as_slice::<f32>()?.to_vec());
+        let outputs = outputs
+            .iter()
+            .map(values)
+            .collect::<TractResult<Vec<Vec<f32>>>>()?;
+        // Outputs side by side: those of a question have one value for each token.
+        Ok(match outputs.as_slice() {
+            [starts, ends] => {
+                let pairs = starts.iter().zip(ends);
+                pairs.flat_map(|(&start, &end)| [start, end]).collect()
+            }
+            _ => outputs.into_iter().flatten().collect(),
+        })
     }
 }
 

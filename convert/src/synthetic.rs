@@ -15,8 +15,9 @@ use safetensors::tensor::{Dtype, View, serialize_to_file};
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::checkpoint::{self, LayerParameter, Parameter};
+use crate::checkpoint::{LayerParameter, Parameter};
 use crate::config::{self, Architecture, Config};
+use crate::task::Task;
 
 /// How a synthetic checkpoint stores its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,20 +121,24 @@ impl SyntheticCheckpoint {
     pub fn config(&self) -> Config {
         Config {
             architecture: self.architecture,
+            task: Task::SequenceClassification,
             layers: self.layers,
             hidden: self.hidden,
             heads: self.heads,
             intermediate: self.intermediate,
             vocabulary: self.vocabulary,
             positions: self.positions,
+            position_offset: 0,
             token_types: match self.architecture {
-                Architecture::Bert => self.token_types,
                 Architecture::DistilBert => 0,
+                _ => self.token_types,
             },
             activation: self.activation,
             layer_norm_eps: 1e-12,
             labels: (0..self.labels).map(|id| format!("label {id}")).collect(),
             problem: self.problem,
+            tied: true,
+            max_tokens: None,
         }
     }
 
@@ -143,7 +148,7 @@ impl SyntheticCheckpoint {
         let shape = parameter.shape(&config);
         let count = shape.iter().product();
         let (mean, spread) = distribution(parameter, &shape);
-        let name = parameter.name(self.architecture);
+        let name = parameter.name(&self.config());
         // FNV-1a.
         let stream = name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
@@ -180,7 +185,7 @@ impl SyntheticCheckpoint {
             Problem::Regression => "regression",
         };
         let mut json = json!({
-            "architectures": [self.architecture.class()],
+            "architectures": [config.class()],
             "model_type": self.architecture.model_type(),
             "vocab_size": self.vocabulary,
             "max_position_embeddings": self.positions,
@@ -189,7 +194,7 @@ impl SyntheticCheckpoint {
             "problem_type": problem,
         });
         let own = match self.architecture {
-            Architecture::Bert => json!({
+            Architecture::Bert | Architecture::Roberta | Architecture::XlmRoberta => json!({
                 "num_hidden_layers": self.layers,
                 "hidden_size": self.hidden,
                 "num_attention_heads": self.heads,
@@ -244,7 +249,10 @@ impl SyntheticCheckpoint {
             }));
         }
         if self.shards <= 1 {
-            return write_file(&folder.join(checkpoint::FILE_NAME), tensors);
+            return write_file(
+                &folder.join(crate::weights::safetensors::FILE_NAME),
+                tensors,
+            );
         }
         let mut weight_map = BTreeMap::new();
         let mut files: Vec<(String, Vec<(String, Tensor<'_>)>)> = (1..=self.shards)
@@ -261,17 +269,17 @@ impl SyntheticCheckpoint {
         for (file, tensors) in files {
             write_file(&folder.join(file), tensors)?;
         }
-        let path = folder.join(checkpoint::INDEX_FILE_NAME);
+        let path = folder.join(crate::weights::safetensors::INDEX_FILE_NAME);
         let index = json!({ "metadata": {}, "weight_map": weight_map });
         fs::write(&path, index.to_string()).map_err(|error| Error::in_file(&path, error))
     }
 
     fn stored_name(&self, parameter: Parameter) -> String {
-        let name = parameter.name(self.architecture);
+        let name = parameter.name(&self.config());
         if !self.legacy_names {
             return name;
         }
-        let prefix = format!("{}.", self.architecture.model_type());
+        let prefix = format!("{}.", self.architecture.tensor_prefix());
         let name = name.strip_prefix(&prefix).unwrap_or(&name);
         let norm = name.contains("LayerNorm") || name.contains("layer_norm");
         match name.rsplit_once('.') {

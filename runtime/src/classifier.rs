@@ -2,25 +2,20 @@
 
 use std::path::Path;
 
-use crate::cancellation::{Cancellation, Stop};
+use crate::cancellation::Cancellation;
 use crate::error::{Error, ErrorCode};
-use crate::executor::Executor;
-use crate::format::padded;
-use crate::kernels::matrix::{Chunks, Runs};
-use crate::kernels::{self, Kernels};
+use crate::format::Head;
+use crate::head::classification::score;
 use crate::model::Model;
-use crate::observation::ObservedInputs;
-use crate::profile::{Measurement, Profile};
-use crate::tokenizer::{EncodeOptions, Token, Truncation};
-use crate::workers::Workers;
-use crate::workspace::{Pool, Workspace};
-use crate::{embedding, encoder, head};
+use crate::profile::Measurement;
+use crate::session::{Input, Output, Request, Session};
+use crate::tokenizer::{Encoded, Encoding, Scratch, Token, Truncation};
 
 /// How a [`Classifier`] works and which categories it returns.
 #[derive(Clone, Debug)]
 pub struct Options {
-    threads: usize,
-    truncation: Truncation,
+    pub(crate) threads: usize,
+    pub(crate) truncation: Truncation,
     max_results: usize,
     score_threshold: f32,
     allowed: Vec<String>,
@@ -89,31 +84,6 @@ impl Options {
     }
 }
 
-/// A text, or a pair of texts, to classify.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Input<'a> {
-    first: &'a str,
-    second: Option<&'a str>,
-}
-
-impl<'a> From<&'a str> for Input<'a> {
-    fn from(text: &'a str) -> Self {
-        Self {
-            first: text,
-            second: None,
-        }
-    }
-}
-
-impl<'a> From<(&'a str, &'a str)> for Input<'a> {
-    fn from((first, second): (&'a str, &'a str)) -> Self {
-        Self {
-            first,
-            second: Some(second),
-        }
-    }
-}
-
 /// One label of the model and how well it fits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Category<'a> {
@@ -167,37 +137,18 @@ impl<'a> Classification<'a> {
 
 /// A model ready to classify. It may be used from many threads at once.
 pub struct Classifier {
-    model: Model,
-    kernels: &'static Kernels,
-    workers: Workers,
-    truncation: Truncation,
+    session: Session,
     max_results: usize,
     score_threshold: f32,
     /// The labels that may be returned, by index.
     returned: Vec<usize>,
-    workspaces: Pool,
-    closed: Cancellation,
 }
 
 impl std::fmt::Debug for Classifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Classifier")
-            .field("shape", self.model.shape())
-            .field("kernels", &self.kernels.name)
-            .field("threads", &self.workers.threads())
-            .finish_non_exhaustive()
+        self.session.debug(f, "Classifier")
     }
 }
-
-/// Tokens after which a batch is computed: enough rows for the widest tiles, and few enough for
-/// their activations to stay in the second-level cache.
-const TOKENS_PER_RUN: usize = 256;
-
-/// Tokens of a thread below which a batch is not divided by texts: too few rows for the tiles.
-const FEW_TOKENS: usize = 24;
-
-/// Multiplications of a layer below which texts stay on one thread: some ten microseconds.
-const FEW: u64 = 2_000_000;
 
 impl Classifier {
     /// Maps a `.filbert` file, with the default options.
@@ -228,45 +179,39 @@ impl Classifier {
     /// Uses a model that is open.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidArgument`].
+    /// [`ErrorCode::InvalidArgument`], if the model is for something else than classification,
+    /// or for options that it or this machine cannot serve.
     pub fn new(model: Model, options: &Options) -> Result<Self, Error> {
-        let invalid = |message: String| Error::new(ErrorCode::InvalidArgument, message);
+        model.check_head(Head::Classification, "Classifier")?;
+        let invalid = |message: &str| Error::new(ErrorCode::InvalidArgument, message);
         if options.max_results == 0 {
-            return Err(invalid("max results: expected at least 1, found 0".into()));
+            return Err(invalid("max results: expected at least 1, found 0"));
         }
         if options.score_threshold.is_nan() {
-            return Err(invalid(
-                "score threshold: expected a number, found NaN".into(),
-            ));
+            return Err(invalid("score threshold: expected a number, found NaN"));
         }
         let returned = select_labels(&model, options)?;
-        let workers = Workers::with_threads(options.threads)?;
         Ok(Self {
-            kernels: kernels::select()?,
-            workers,
-            truncation: options.truncation,
+            session: Session::new(model, options)?,
             max_results: options.max_results,
             score_threshold: options.score_threshold,
             returned,
-            workspaces: Pool::new(options.threads),
-            closed: Cancellation::new(),
-            model,
         })
     }
 
     /// The model's shape, labels and sections.
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.session.model
     }
 
     /// The model, which is no longer classified with.
     pub fn into_model(self) -> Model {
-        self.model
+        self.session.model
     }
 
     /// The kernel set in use, such as `avx512vnni`.
     pub fn kernels(&self) -> &'static str {
-        self.kernels.name
+        self.session.kernels.name
     }
 
     /// Classifies one text.
@@ -350,7 +295,7 @@ impl Classifier {
     /// lets no later one begin: they fail with [`ErrorCode::Closed`]. The memory is given back
     /// when the classifier is dropped.
     pub fn close(&self) {
-        self.closed.cancel();
+        self.session.close();
     }
 
     fn classify_all<'a>(
@@ -359,142 +304,11 @@ impl Classifier {
         cancelled: Option<&Cancellation>,
         results: &mut [Classification<'a>],
     ) -> Result<(), Error> {
-        let stop = Stop {
-            closed: Some(&self.closed),
-            cancelled,
+        let texts = Texts {
+            classifier: self,
+            inputs,
         };
-        let mut workspace = self.workspaces.take();
-        let outcome = if divide_batch(inputs, self.workers.threads(), &mut workspace.runs) {
-            self.classify_divided(inputs, stop, &mut workspace, results)
-        } else {
-            self.classify_run(self.executor(stop), inputs, 0, &mut workspace, results)
-        };
-        self.workspaces.put_back(workspace);
-        if outcome.is_err() {
-            results.iter_mut().for_each(Classification::clear);
-        }
-        outcome
-    }
-
-    /// Classifies the runs of a batch that the workspace names. Each thread takes whole texts:
-    /// then there is nothing to wait for between the steps.
-    fn classify_divided<'a>(
-        &'a self,
-        inputs: &[Input<'_>],
-        stop: Stop<'_>,
-        workspace: &mut Workspace,
-        results: &mut [Classification<'a>],
-    ) -> Result<(), Error> {
-        let Workspace {
-            runs,
-            outcomes,
-            parts,
-            ..
-        } = workspace;
-        let threads = self.workers.threads();
-        parts.resize_with(threads, || Workspace::new(1));
-        outcomes.clear();
-        outcomes.resize_with(runs.len() - 1, || Ok(()));
-        self.workers.run(
-            outcomes.len(),
-            parts,
-            (Runs::new(results, runs), Chunks::new(outcomes, 1)),
-            |number, workspace, (results, outcome)| {
-                let first = runs[number];
-                let inputs = &inputs[first..first + results.len()];
-                let alone = Executor::alone(self.kernels, stop);
-                outcome[0] = self.classify_run(alone, inputs, first, workspace, results);
-            },
-        );
-        outcomes.drain(..).collect()
-    }
-
-    /// All threads.
-    fn executor<'a>(&'a self, stop: Stop<'a>) -> Executor<'a> {
-        Executor {
-            kernels: self.kernels,
-            workers: Some(&self.workers),
-            stop,
-        }
-    }
-
-    /// Classifies texts, some tokens together; `first` is the number of the first one.
-    fn classify_run<'a>(
-        &'a self,
-        executor: Executor<'_>,
-        inputs: &[Input<'_>],
-        first: usize,
-        workspace: &mut Workspace,
-        results: &mut [Classification<'a>],
-    ) -> Result<(), Error> {
-        let encode_options = self.encode_options();
-        let tokenizer = self.model.tokenizer();
-        let labels = self.model.shape().labels as usize;
-        let mut next = 0;
-        executor.stop.check()?;
-        while next < inputs.len() {
-            let before = next;
-            workspace.encoding.clear();
-            workspace.boundaries.clear();
-            workspace.boundaries.push(0);
-            while next < inputs.len() && workspace.encoding.ids.len() < TOKENS_PER_RUN {
-                let input = inputs[next];
-                let encoded = tokenizer.encode(
-                    input.first,
-                    input.second,
-                    &encode_options,
-                    &mut workspace.encoding,
-                    &mut workspace.scratch,
-                );
-                let encoded = encoded.map_err(|too_long| too_long.into_error(first + next))?;
-                workspace.boundaries.push(workspace.encoding.ids.len());
-                results[next].tokens = encoded.tokens;
-                results[next].truncated = encoded.untruncated_tokens > encoded.tokens;
-                next += 1;
-            }
-            if let Some(profile) = &mut workspace.profile {
-                profile.end_step("tokenize", 0, 0);
-            }
-            self.run(executor, workspace);
-            executor.stop.check()?;
-            let texts = next - before;
-            let rows = workspace
-                .logits
-                .first(texts * padded(labels))
-                .chunks_exact(padded(labels));
-            for (result, row) in results[before..next].iter_mut().zip(rows) {
-                self.write_result(&row[..labels], &mut workspace.scores, result);
-            }
-        }
-        Ok(())
-    }
-
-    /// From the tokens in the workspace to the logits in it, unless the call is to stop. Few
-    /// tokens of a small model stay on one thread, since waiting for another would take longer.
-    fn run(&self, executor: Executor<'_>, workspace: &mut Workspace) {
-        let tokens = workspace.encoding.ids.len();
-        let executor = match tokens as u64 * self.model.shape().layer_multiplications() < FEW {
-            true => Executor::alone(executor.kernels, executor.stop),
-            false => executor,
-        };
-        workspace.scales.clear();
-        workspace.scales.resize(tokens, Default::default());
-        embedding::embed(executor, &self.model, workspace);
-        if let Some(profile) = &mut workspace.profile {
-            // Bytes and words of the tables, floats and bytes of the rows.
-            let values = workspace.scales.len() * self.model.shape().hidden as usize;
-            profile.end_step("embed", 0, values * 10);
-        }
-        encoder::encode(executor, &self.model, workspace);
-        if executor.stop.is_requested() {
-            return;
-        }
-        head::compute_logits(executor, &self.model, workspace);
-        if let Some(profile) = &mut workspace.profile {
-            let shape = self.model.shape();
-            let weights = (shape.hidden * (shape.hidden + shape.labels)) as usize;
-            profile.end_step("head", workspace.scales.len() * weights, weights);
-        }
+        self.session.answer(&texts, cancelled, results)
     }
 
     /// Writes the logits of a text and the categories that follow from them.
@@ -508,7 +322,7 @@ impl Classifier {
         result.logits.extend_from_slice(logits);
         scores.clear();
         scores.extend_from_slice(logits);
-        head::score(self.kernels, self.model.problem(), scores);
+        score(self.session.kernels, self.model().problem(), scores);
         let categories = &mut result.categories;
         categories.clear();
         let returned = self.returned.iter().map(|&index| (index, scores[index]));
@@ -517,7 +331,7 @@ impl Classifier {
                 .filter(|(_, score)| *score >= self.score_threshold)
                 .map(|(index, score)| Category {
                     index,
-                    label: self.model.label(index),
+                    label: self.model().label(index),
                     score,
                 }),
         );
@@ -528,18 +342,7 @@ impl Classifier {
     /// Bytes of the buffers with which this classifier computes a text of so many tokens; there
     /// are never more tokens than the model takes. The text itself is not counted.
     pub fn workspace_bytes(&self, tokens: usize) -> usize {
-        let tokens = tokens.clamp(1, self.model.shape().max_tokens as usize);
-        let mut workspace = Workspace::new(self.workers.threads());
-        workspace.encoding.ids.resize(tokens, 0);
-        workspace.encoding.token_types.resize(tokens, 0);
-        workspace.boundaries.extend([0, tokens]);
-        let dry = Executor {
-            kernels: &kernels::DRY,
-            ..self.executor(Stop::default())
-        };
-        self.run(dry, &mut workspace);
-        workspace.make_threads_equal();
-        workspace.bytes()
+        self.session.workspace_bytes(tokens)
     }
 
     /// The tokens of a text or pair as the model sees them, special tokens included, and the
@@ -548,47 +351,7 @@ impl Classifier {
     /// # Errors
     /// As for [`Classifier::classify`].
     pub fn tokenize(&self, input: Input<'_>) -> Result<Vec<Token>, Error> {
-        let mut workspace = self.workspaces.take();
-        workspace.encoding.clear();
-        let options = EncodeOptions {
-            offsets: true,
-            ..self.encode_options()
-        };
-        let encoded = self.model.tokenizer().encode(
-            input.first,
-            input.second,
-            &options,
-            &mut workspace.encoding,
-            &mut workspace.scratch,
-        );
-        let tokens = workspace.encoding.tokens();
-        self.workspaces.put_back(workspace);
-        encoded.map_err(|too_long| too_long.into_error(0))?;
-        Ok(tokens)
-    }
-
-    /// How texts are encoded to be classified.
-    fn encode_options(&self) -> EncodeOptions {
-        EncodeOptions {
-            max_tokens: self.model.shape().max_tokens as usize,
-            truncation: self.truncation,
-            offsets: false,
-        }
-    }
-
-    /// Classifies texts and returns what the inputs of every product were on the way.
-    ///
-    /// # Errors
-    /// As for [`Classifier::classify`].
-    #[doc(hidden)]
-    pub fn observe(&self, inputs: &[Input<'_>]) -> Result<ObservedInputs, Error> {
-        let mut workspace = self.workspaces.take();
-        let layers = self.model.shape().layers as usize;
-        workspace.observed = Some(ObservedInputs::new(layers));
-        let alone = Executor::alone(self.kernels, Stop::default());
-        let mut results = vec![Classification::default(); inputs.len()];
-        self.classify_run(alone, inputs, 0, &mut workspace, &mut results)?;
-        Ok(workspace.observed.unwrap_or_default())
+        self.session.tokenize(input, &self.session.encode_options())
     }
 
     /// Classifies texts and returns how long each step took.
@@ -597,27 +360,19 @@ impl Classifier {
     /// As for [`Classifier::classify`].
     #[doc(hidden)]
     pub fn profile(&self, inputs: &[Input<'_>]) -> Result<Vec<Measurement>, Error> {
-        let mut workspace = self.workspaces.take();
-        workspace.profile = Some(Profile::start());
-        for thread in &mut workspace.threads {
-            thread.profile = Some(Profile::start());
-        }
-        let executor = self.executor(Stop::default());
+        let texts = Texts {
+            classifier: self,
+            inputs,
+        };
         let mut results = vec![Classification::default(); inputs.len()];
-        let outcome = self.classify_run(executor, inputs, 0, &mut workspace, &mut results);
-        for thread in &mut workspace.threads {
-            thread.profile = None;
-        }
-        let profile = workspace.profile.take();
-        self.workspaces.put_back(workspace);
-        outcome.map(|()| profile.map_or_else(Vec::new, Profile::into_measurements))
+        self.session.profile(&texts, &mut results)
     }
 
     /// Carries out `steps` steps of dot products on registers only, and returns how many
     /// multiplications they were: what one thread can do at most.
     #[doc(hidden)]
     pub fn run_peak(&self, steps: u64) -> u64 {
-        self.kernels.run_peak(steps)
+        self.session.kernels.run_peak(steps)
     }
 
     /// Recomputes the logits of the texts that travel in the file and compares their bits;
@@ -626,65 +381,49 @@ impl Classifier {
     /// # Errors
     /// [`ErrorCode::SelfTest`], with the text and the logits that differ.
     pub fn self_test(&self) -> Result<usize, Error> {
-        let mut count = 0;
-        for case in self.model.self_test_cases() {
-            let input = Input {
-                first: case.first,
-                second: case.second,
-            };
-            let logits = self.classify_one(input)?.logits;
-            let same = logits
-                .iter()
-                .zip(case.logits)
-                .all(|(a, b)| a.to_bits() == b.to_bits());
-            if !same {
-                return Err(Error::new(
-                    ErrorCode::SelfTest,
-                    format!(
-                        "self-test, text {count}: the {} kernels give {logits:?}, the file states {:?}; verify the file, and report a defect if it is whole",
-                        self.kernels.name, case.logits
-                    ),
-                ));
-            }
-            count += 1;
-        }
-        Ok(count)
+        self.session.self_test()
     }
 }
 
-/// Divides a batch into runs of texts of about as many tokens, as many runs for each thread, and
-/// writes where each begins and where the last one ends. False, if the texts are too few or too
-/// uneven for that.
-fn divide_batch(inputs: &[Input<'_>], threads: usize, runs: &mut Vec<usize>) -> bool {
-    // Four bytes make a token, roughly, and a text has two of its own.
-    let tokens = |input: &Input<'_>| {
-        let bytes = input.first.len() + input.second.map_or(0, str::len);
-        2 + bytes / 4
-    };
-    if threads == 1 || inputs.len() < threads {
-        return false;
+/// Texts to classify.
+struct Texts<'c, 'i> {
+    classifier: &'c Classifier,
+    inputs: &'i [Input<'i>],
+}
+
+impl<'c> Request for Texts<'c, '_> {
+    type Answer = Classification<'c>;
+
+    fn len(&self) -> usize {
+        self.inputs.len()
     }
-    let total: usize = inputs.iter().map(tokens).sum();
-    if total < threads * FEW_TOKENS {
-        return false;
+
+    fn bytes(&self, text: usize) -> usize {
+        self.inputs[text].bytes()
     }
-    let count = total.div_ceil(threads * TOKENS_PER_RUN) * threads;
-    let target = total.div_ceil(count);
-    // A run ends with the text that fills it, so only a long text makes a heavy run.
-    if inputs.iter().any(|input| tokens(input) > target) && count == threads {
-        return false;
+
+    fn encode(
+        &self,
+        text: usize,
+        encoding: &mut Encoding,
+        scratch: &mut Scratch,
+    ) -> Result<Encoded, Error> {
+        let session = &self.classifier.session;
+        let options = session.encode_options();
+        session.encode((text, self.inputs[text]), &options, encoding, scratch)
     }
-    runs.clear();
-    runs.push(0);
-    let mut sum = 0;
-    for (end, input) in (1..).zip(inputs) {
-        sum += tokens(input);
-        if sum >= target || end == inputs.len() {
-            runs.push(end);
-            sum = 0;
-        }
+
+    fn write(&self, output: Output<'_>, scores: &mut Vec<f32>, result: &mut Classification<'c>) {
+        result.tokens = output.encoded.tokens;
+        result.truncated = output.encoded.is_truncated();
+        let labels = self.classifier.model().shape().labels as usize;
+        self.classifier
+            .write_result(&output.rows[..labels], scores, result);
     }
-    true
+
+    fn clear(result: &mut Classification<'c>) {
+        result.clear();
+    }
 }
 
 /// The indices of the labels that may be returned.
@@ -732,7 +471,8 @@ mod tests {
         let variable = |name: &str| std::env::var(name).unwrap_or_else(|e| panic!("{name}: {e}"));
         let texts = std::io::read_to_string(std::io::stdin()).unwrap();
         let mut classifier = Classifier::open(variable("FILBERT_FILE")).unwrap();
-        classifier.kernels = kernels::avxvnni_by_avx512vl().expect("a CPU with AVX-512 VNNI");
+        classifier.session.kernels =
+            crate::kernels::avxvnni_by_avx512vl().expect("a CPU with AVX-512 VNNI");
         let hash = texts.lines().fold(0xcbf2_9ce4_8422_2325_u64, |hash, line| {
             let input = line.split_once('\t').map_or(line.into(), Input::from);
             let result = classifier.classify_one(input).unwrap();
@@ -743,33 +483,5 @@ mod tests {
         });
         println!("{}: fingerprint {hash:016x}", classifier.kernels());
         assert_eq!(format!("{hash:016x}"), variable("FILBERT_FINGERPRINT"));
-    }
-
-    #[test]
-    fn a_batch_is_divided_evenly_and_whole() {
-        let text = "x".repeat(88);
-        let inputs = |count: usize| vec![Input::from(text.as_str()); count];
-        let divide = |inputs: &[Input<'_>], threads| {
-            let mut runs = vec![7];
-            divide_batch(inputs, threads, &mut runs).then_some(runs)
-        };
-        assert_eq!(divide(&inputs(1), 2), None);
-        assert_eq!(divide(&inputs(2), 4), None);
-        assert_eq!(divide(&inputs(8), 1), None);
-        assert_eq!(divide(&[Input::from("a"); 16], 2), None);
-        assert_eq!(divide(&inputs(2), 2), Some(vec![0, 1, 2]));
-        assert_eq!(divide(&inputs(8), 2), Some(vec![0, 4, 8]));
-        // One thread would have nearly all of it.
-        let long = text.repeat(10);
-        let mut uneven = inputs(8);
-        uneven[7] = Input::from(long.as_str());
-        assert_eq!(divide(&uneven, 4), None);
-        for (count, threads) in [(100, 2), (101, 3), (7, 5)] {
-            let runs = divide(&inputs(count), threads).unwrap();
-            assert_eq!((runs[0], runs.last()), (0, Some(&count)));
-            let lengths = runs.windows(2).map(|run| run[1] - run[0]);
-            assert!(lengths.clone().all(|length| length > 0));
-            assert!(lengths.map(|length| length * 24).max() <= Some(TOKENS_PER_RUN + 24));
-        }
     }
 }

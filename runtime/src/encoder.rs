@@ -6,13 +6,14 @@
 //! there are few rows, the second phase is divided by the columns of each product instead, so
 //! that each weight is read by one thread only.
 //!
-//! The head reads the first token of each text only. So in the last layer only those rows have
-//! queries, attention output and feed-forward; keys and values are needed of all. The rows'
-//! bits are the same as if all had been computed.
+//! Where the head reads the first token of each text only, only those rows have queries,
+//! attention output and feed-forward in the last layer; keys and values are needed of all. The
+//! rows' bits are the same as if all had been computed.
 
 use crate::attention::{self, AttentionInput};
 use crate::executor::{Executor, RowBlock};
 use crate::format::{Shape, padded};
+use crate::head::HeadRows;
 use crate::kernels::matrix::{Chunks, Matrix, MatrixMut, PanelsMut, RowBlocks};
 use crate::kernels::rows::{Norm, RowOperation, RowScale};
 use crate::linear::{self, QuantizedRows};
@@ -34,10 +35,15 @@ const CACHED_WEIGHTS: usize = 2 << 20;
 /// Rows of a task at most: more do not make the products faster, and need a larger workspace.
 const MOST_ROWS: usize = 128;
 
-/// Runs all layers on the embedded tokens. Leaves the first token of each text in `hidden`,
-/// `[texts, hidden]`, and quantized in `quantized` and `scales`; or anything, if the call is to
-/// stop.
-pub(crate) fn encode(executor: Executor<'_>, model: &Model, workspace: &mut Workspace) {
+/// Runs all layers on the embedded tokens. Leaves the rows that the head reads in `hidden`,
+/// `[texts or tokens, hidden]`, and quantized in `quantized` and `scales`; or anything, if the
+/// call is to stop.
+pub(crate) fn encode(
+    executor: Executor<'_>,
+    model: &Model,
+    head_rows: HeadRows,
+    workspace: &mut Workspace,
+) {
     let layers = model.shape().layers as usize;
     for index in 0..layers {
         if executor.stop.is_requested() {
@@ -45,7 +51,8 @@ pub(crate) fn encode(executor: Executor<'_>, model: &Model, workspace: &mut Work
         }
         set_layer(workspace, Some(index));
         observe_layer_input(model, workspace, index);
-        attend(executor, model, index, workspace);
+        let first_only = head_rows == HeadRows::First && index + 1 == layers;
+        attend(executor, model, (index, first_only), workspace);
         finish_layer(executor, model, index, workspace);
     }
     set_layer(workspace, None);
@@ -68,14 +75,18 @@ fn observe_layer_input(model: &Model, workspace: &mut Workspace, layer: usize) {
     }
 }
 
-/// Fills `context`: of every token, or in the last layer of each text's first, to which the
-/// residual stream is reduced.
-fn attend(executor: Executor<'_>, model: &Model, index: usize, workspace: &mut Workspace) {
+/// Fills `context`: of every token, or of each text's first only, to which the residual stream
+/// is then reduced.
+fn attend(
+    executor: Executor<'_>,
+    model: &Model,
+    (index, first_only): (usize, bool),
+    workspace: &mut Workspace,
+) {
     let (shape, layer) = (model.shape(), model.layer(index));
     let (hidden, heads) = (padded(shape.hidden as usize), shape.attention_width());
     let tokens = workspace.encoding.ids.len();
-    let is_last = index + 1 == shape.layers as usize;
-    if is_last {
+    if first_only {
         gather_first_tokens(hidden, workspace);
     }
     let all = QuantizedRows {
@@ -83,7 +94,7 @@ fn attend(executor: Executor<'_>, model: &Model, index: usize, workspace: &mut W
         scales: &workspace.scales,
     };
     let texts = workspace.gathered_scales.len();
-    let (queries, query_boundaries) = if is_last {
+    let (queries, query_boundaries) = if first_only {
         let first = QuantizedRows {
             values: Matrix::new(workspace.gathered.first(texts * hidden), hidden),
             scales: &workspace.gathered_scales,
@@ -107,7 +118,7 @@ fn attend(executor: Executor<'_>, model: &Model, index: usize, workspace: &mut W
         PanelsMut::new(MatrixMut::new(context, heads)),
         &mut workspace.threads,
     );
-    if is_last {
+    if first_only {
         workspace.scales.truncate(texts);
     }
     workspace.end_phase();
@@ -371,7 +382,7 @@ fn finish_rows(
     end_rows(&mut profile, "activation", count * intermediate * 5);
     let upcoming = match index + 1 < shape.layers as usize {
         true => model.layer(index + 1).query_key_value.values,
-        false => model.head_dense().values,
+        false => model.first_head_weights(),
     };
     linear::multiply(
         executor,

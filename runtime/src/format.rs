@@ -18,7 +18,15 @@ pub const MAJOR_VERSION: u16 = 2;
 /// Newer minor versions only add what an older reader may ignore.
 pub const MINOR_VERSION: u16 = 0;
 /// Bits of [`Header::required_features`] that this reader understands.
-pub const KNOWN_FEATURES: u32 = 0;
+pub const KNOWN_FEATURES: u32 = features::HEADS | features::BYTE_LEVEL_BPE;
+
+/// Bits of [`Header::required_features`]. A file states just those that it uses.
+pub mod features {
+    /// [`Shape::head`](super::Shape::head) is not [`Head::Classification`](super::Head).
+    pub const HEADS: u32 = 1 << 0;
+    /// The vocabulary is [`VocabularyKind::ByteLevelBpe`](super::VocabularyKind::ByteLevelBpe).
+    pub const BYTE_LEVEL_BPE: u32 = 1 << 1;
+}
 
 /// The weights begin at a multiple of this many bytes: the largest page size in use on phones.
 pub const WEIGHTS_ALIGN: u64 = 16 * 1024;
@@ -161,7 +169,7 @@ pub struct Shape {
     pub positions: u32,
     /// Rows of the token type embedding; 0 for DistilBERT, which has none.
     pub token_types: u32,
-    /// Number of labels, hence of logits.
+    /// Number of labels; 0 where the head has none.
     pub labels: u32,
     /// Longest sequence in tokens, special tokens included; at most `positions`.
     pub max_tokens: u32,
@@ -173,8 +181,74 @@ pub struct Shape {
     pub problem: u32,
     /// Added to the variance in every layer norm.
     pub layer_norm_eps: f32,
-    /// Zero.
-    pub reserved: [u32; 2],
+    /// A [`Head`]: what the model answers.
+    pub head: u32,
+    /// Of an embedding, bits of [`embedding`]; of masked words, the id of the token that stands
+    /// for a word to find. Zero for others.
+    pub head_options: u32,
+}
+
+/// What a model answers: the last part of its shape, after the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Head {
+    /// The labels of a text or pair, by its first token.
+    Classification = 0,
+    /// A label for each token: entities.
+    TokenClassification = 1,
+    /// Where in a text the answer to a question begins and ends: two logits for each token.
+    QuestionAnswering = 2,
+    /// A vector for a text.
+    Embedding = 3,
+    /// The words that fit in the places of mask tokens.
+    MaskedWords = 4,
+}
+
+impl Head {
+    /// Every head.
+    pub const ALL: [Self; 5] = [
+        Self::Classification,
+        Self::TokenClassification,
+        Self::QuestionAnswering,
+        Self::Embedding,
+        Self::MaskedWords,
+    ];
+
+    /// The head with this number in a file.
+    pub fn from_u32(n: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|&head| head as u32 == n)
+    }
+
+    /// What a model with this head does, for messages and `filbert inspect`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Classification => "classification",
+            Self::TokenClassification => "token classification",
+            Self::QuestionAnswering => "question answering",
+            Self::Embedding => "embedding",
+            Self::MaskedWords => "masked words",
+        }
+    }
+
+    /// Whether it begins with a product of its own, as wide as the hidden state.
+    pub const fn has_dense(self) -> bool {
+        matches!(self, Self::Classification | Self::MaskedWords)
+    }
+
+    /// Whether the file has a layer norm for it.
+    pub const fn has_norm(self) -> bool {
+        matches!(self, Self::MaskedWords)
+    }
+}
+
+/// Bits of [`Shape::head_options`] of a model with [`Head::Embedding`].
+pub mod embedding {
+    /// The mean of all tokens; without it, the first token.
+    pub const MEAN: u32 = 1 << 0;
+    /// Divided by its Euclidean norm.
+    pub const NORMALIZED: u32 = 1 << 1;
+    /// All of them.
+    pub const ALL: u32 = MEAN | NORMALIZED;
 }
 
 /// An elementwise function.
@@ -310,14 +384,16 @@ pub enum TensorKind {
     FeedForwardOutColumns = 25,
     /// Layer norm after the feed-forward layer, as `EmbeddingNorm`.
     FeedForwardNorm = 26,
-    /// First product of the head: BERT's pooler, DistilBERT's `pre_classifier`.
+    /// First product of a head that has two: BERT's pooler, DistilBERT's `pre_classifier`.
     HeadDense = 32,
     /// [`Columns`] of `HeadDense`.
     HeadDenseColumns = 33,
-    /// Second product of the head, one column a label.
+    /// Last product of the head: one column a label, or a token of the vocabulary.
     Classifier = 34,
     /// [`Columns`] of `Classifier`.
     ClassifierColumns = 35,
+    /// Layer norm between the products of a head for masked words, as `EmbeddingNorm`.
+    HeadNorm = 36,
 }
 
 /// What a panel's 16 columns need beside their weights. The sums make an unsigned, asymmetric
@@ -424,11 +500,31 @@ impl Shape {
         }
     }
 
+    /// Columns of the head's last product that are not padding; 0 where it has none.
+    pub const fn head_outputs(&self) -> usize {
+        if self.head == Head::MaskedWords as u32 {
+            self.vocabulary as usize
+        } else {
+            self.labels as usize
+        }
+    }
+
     /// See [`TensorKind::Classifier`].
     pub const fn classifier(&self) -> LinearShape {
         LinearShape {
             inputs: self.hidden as usize,
-            outputs: padded(self.labels as usize),
+            outputs: padded(self.head_outputs()),
+        }
+    }
+
+    /// Values of a case in the self-test: see [`SelfTest`].
+    pub const fn self_test_width(&self) -> usize {
+        if self.head == Head::MaskedWords as u32 {
+            PANEL
+        } else if self.head == Head::Embedding as u32 {
+            self.hidden as usize
+        } else {
+            self.labels as usize
         }
     }
 }
@@ -446,6 +542,8 @@ pub mod limits {
     pub const VOCABULARY: u32 = 1 << 24;
     /// Nodes of the vocabulary's trie, so that the places of its bits are `u32`.
     pub const NODES: u32 = 1 << 30;
+    /// Merges of a byte-level BPE.
+    pub const MERGES: u32 = 1 << 24;
     /// Rows of the position embedding.
     pub const POSITIONS: u32 = 65_536;
     /// Rows of the token type embedding.
@@ -456,7 +554,8 @@ pub mod limits {
 
 /// The tensor table that a shape implies, in file order, and the length of the weights section.
 ///
-/// `None` if a size has no `u64`. The shape's dimensions are within [`limits`].
+/// `None` if a size has no `u64`. The shape's dimensions are within [`limits`], and its head is
+/// known.
 pub fn tensor_table(shape: &Shape) -> Option<(Vec<Tensor>, u64)> {
     let mut table = TableBuilder::default();
     let hidden = padded(shape.hidden as usize);
@@ -519,8 +618,16 @@ pub fn tensor_table(shape: &Shape) -> Option<(Vec<Tensor>, u64)> {
         table.push(K::FeedForwardNorm, layer, DataType::F32, &[3, hidden])?;
     }
     use TensorKind as K;
-    table.push_linear(K::HeadDense, K::HeadDenseColumns, 0, shape.head_dense())?;
-    table.push_linear(K::Classifier, K::ClassifierColumns, 0, shape.classifier())?;
+    let head = Head::from_u32(shape.head)?;
+    if head.has_dense() {
+        table.push_linear(K::HeadDense, K::HeadDenseColumns, 0, shape.head_dense())?;
+    }
+    if head.has_norm() {
+        table.push(K::HeadNorm, 0, DataType::F32, &[3, hidden])?;
+    }
+    if head != Head::Embedding {
+        table.push_linear(K::Classifier, K::ClassifierColumns, 0, shape.classifier())?;
+    }
     Some((table.tensors, table.end))
 }
 
@@ -590,8 +697,13 @@ pub struct Labels {
     pub text_length: u32,
 }
 
-/// Head of the self-test section. [`SelfTestCase`] records `[count]` follow, then the logits'
-/// bits as `f32` `[count, labels]`, then the UTF-8 text.
+/// Head of the self-test section. [`SelfTestCase`] records `[count]` follow, then the values'
+/// bits as `f32` `[count, width]`, then the UTF-8 text.
+///
+/// The values of a case are, by the model's head: the logits of a classification; the logits of
+/// all tokens of a text, added in their order from 0, of a classification of tokens and of the
+/// answer to a question; an embedding; of the first masked word, the logits of every 16 tokens
+/// of the vocabulary, added in their order from 0.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct SelfTest {
@@ -620,9 +732,31 @@ pub const NO_TEXT: u32 = u32::MAX;
 
 // The vocabulary section.
 
-/// Head of the vocabulary section. Without gaps follow the arrays of a trie of the tokens'
-/// bytes, whose nodes are numbered level by level and within a level in the order of their
-/// bytes; then the rest:
+/// How a vocabulary makes tokens of words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum VocabularyKind {
+    /// BERT's: the longest token first.
+    WordPiece = 0,
+    /// RoBERTa's: bytes, merged pair by pair. Needs [`features::BYTE_LEVEL_BPE`].
+    ByteLevelBpe = 1,
+}
+
+impl VocabularyKind {
+    /// The kind with this number in a file.
+    pub const fn from_u32(n: u32) -> Option<Self> {
+        match n {
+            0 => Some(Self::WordPiece),
+            1 => Some(Self::ByteLevelBpe),
+            _ => None,
+        }
+    }
+}
+
+/// Head of the vocabulary section. Without gaps follow the arrays.
+///
+/// In a [`VocabularyKind::WordPiece`] they are those of a trie of the tokens' bytes, whose nodes
+/// are numbered level by level and within a level in the order of their bytes; then the rest:
 ///
 /// 1. bits, in `u64`: for each node a one for each child, then a zero: `2 · nodes - 1`,
 /// 2. bits, in `u64`: for each node whether a token ends there,
@@ -633,12 +767,24 @@ pub const NO_TEXT: u32 = u32::MAX;
 /// 7. the tokens' ids in the order of their nodes, of [`id_bytes`] each,
 /// 8. the prefix of pieces that continue a word, `prefix_text` bytes,
 /// 9. the added tokens' UTF-8 text, `added_text` bytes.
+///
+/// In a [`VocabularyKind::ByteLevelBpe`] they are the merges, in the ascending order of their
+/// left token and then of their right one:
+///
+/// 1. `u32` `[tokens + 1]`: where the merges of each left token begin, and where all end,
+/// 2. [`AddedToken`] `[added_raw + added_normalized]`,
+/// 3. the id of the token of each byte `[256]`, of [`id_bytes`]`(tokens)` each, as are
+/// 4. the right token of each merge,
+/// 5. the token that each merge makes,
+/// 6. the rank of each merge, of [`id_bytes`]`(merges)`: the least is done first,
+/// 7. the added tokens' UTF-8 text, `added_text` bytes.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Vocabulary {
     /// Number of tokens; their ids are less. At most [`Shape::vocabulary`].
     pub tokens: u32,
-    /// Number of the trie's nodes, the root included; at most [`limits::NODES`].
+    /// Number of the trie's nodes, the root included; at most [`limits::NODES`]. 0 where there
+    /// is no trie, as the other fields that only a WordPiece has.
     pub nodes: u32,
     /// Added tokens that are looked for in the text as it was given.
     pub added_raw: u32,
@@ -656,10 +802,17 @@ pub struct Vocabulary {
     pub classification: u32,
     /// Id of the token after each text (`[SEP]`).
     pub separator: u32,
-    /// Of [`normalizer`].
+    /// Of [`normalizer`], or of [`byte_level`].
     pub flags: u32,
+    /// A [`VocabularyKind`].
+    pub kind: u32,
+    /// Number of merges; at most [`limits::MERGES`]. 0 in a WordPiece.
+    pub merges: u32,
+    /// Id of the token that stands for a word to be guessed (`[MASK]`), plus 1; or 0 where the
+    /// file does not say.
+    pub mask: u32,
     /// Zero.
-    pub reserved: [u32; 5],
+    pub reserved: [u32; 2],
 }
 
 /// Nodes of the trie for each number that says where their bits begin.
@@ -668,13 +821,27 @@ pub const NODES_PER_START: usize = 16;
 /// of 64.
 pub const NODES_PER_RANK: usize = 256;
 
-/// Bytes of an id in a vocabulary of so many tokens.
+/// Bytes of an id in a vocabulary of so many tokens, or of a rank among so many merges.
 pub const fn id_bytes(tokens: u32) -> usize {
     if tokens <= 1 << 16 { 2 } else { 3 }
 }
 
-/// Bits of [`Vocabulary::flags`]: the steps of the normalizer, in the order in which it takes
-/// them.
+/// Bits of [`Vocabulary::flags`] of a byte-level BPE.
+pub mod byte_level {
+    /// A text, or a part between added tokens, that does not begin with a space gets one.
+    pub const PREFIX_SPACE: u32 = 1 << 0;
+    /// The part of the text that a token stands for is without the spaces at its ends.
+    pub const TRIM_OFFSETS: u32 = 1 << 1;
+    /// But the one space before the first token is left, as if it had been put there.
+    pub const KEEP_FIRST_SPACE: u32 = 1 << 2;
+    /// Two separators divide a pair, and all its tokens are of type 0.
+    pub const DOUBLE_SEPARATOR: u32 = 1 << 3;
+    /// All of them.
+    pub const ALL: u32 = PREFIX_SPACE | TRIM_OFFSETS | KEEP_FIRST_SPACE | DOUBLE_SEPARATOR;
+}
+
+/// Bits of [`Vocabulary::flags`] of a WordPiece: the steps of the normalizer, in the order in
+/// which it takes them.
 pub mod normalizer {
     /// Removes control characters, and makes whitespace a space.
     pub const CLEAN_TEXT: u32 = 1 << 0;

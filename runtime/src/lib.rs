@@ -28,6 +28,8 @@ mod linear;
 mod model;
 mod observation;
 mod profile;
+mod runner;
+mod session;
 mod tokenizer;
 pub mod training;
 #[expect(unsafe_code, reason = "threads that share a job")]
@@ -35,15 +37,21 @@ mod workers;
 mod workspace;
 
 pub use cancellation::Cancellation;
-pub use classifier::{Category, Classification, Classifier, Input, Options};
+pub use classifier::{Category, Classification, Classifier, Options};
 pub use error::{Error, ErrorCode};
-pub use format::{Problem, Shape};
+pub use format::{Head, Problem, Shape};
+pub use head::answers::{Answer, QuestionAnswerer};
+pub use head::embedding::{Embedder, Embedding};
+pub use head::tokens::{Entity, TokenClassification, TokenClassifier};
+pub use head::words::{MaskedWord, Word, WordFiller};
 pub use kernels::kernel_sets;
 pub use model::{Model, SectionInfo};
 #[doc(hidden)]
 pub use observation::{ObservedColumns, ObservedInputs, ObservedLayer};
 #[doc(hidden)]
 pub use profile::Measurement;
+pub use runner::{RawOutput, Runner};
+pub use session::Input;
 #[doc(hidden)]
 pub use tokenizer::tokenize_section;
 pub use tokenizer::{Token, Truncation};

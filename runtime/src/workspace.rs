@@ -3,6 +3,7 @@
 //! A call whose like came before allocates nothing. Which thread needed what varies from call to
 //! call, so after each the threads' buffers are made equal.
 
+use std::collections::BinaryHeap;
 use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +14,7 @@ use crate::error::Error;
 use crate::kernels::rows::RowScale;
 use crate::observation::ObservedInputs;
 use crate::profile::Profile;
-use crate::tokenizer::{Alignment, Encoding, Scratch};
+use crate::tokenizer::{Alignment, Encoded, Encoding, Scratch, Word};
 
 /// A cache line.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -68,6 +69,17 @@ impl<T: Pod> Reusable for Buffer<T> {
 }
 
 impl<T> Reusable for Vec<T> {
+    fn bytes(&self) -> usize {
+        self.capacity() * size_of::<T>()
+    }
+
+    fn grow(&mut self, bytes: usize) {
+        let count = bytes.div_ceil(size_of::<T>());
+        self.reserve_exact(count.saturating_sub(self.len()));
+    }
+}
+
+impl<T: Ord> Reusable for BinaryHeap<T> {
     fn bytes(&self) -> usize {
         self.capacity() * size_of::<T>()
     }
@@ -139,9 +151,13 @@ pub(crate) struct Workspace {
     pub(crate) gathered_scales: Vec<RowScale>,
     /// What the head's dense layer makes of each text, `[texts, hidden]`.
     pub(crate) pooled: Buffer<f32>,
-    /// `[texts, labels]`, padded.
-    pub(crate) logits: Buffer<f32>,
-    /// The scores of one text, `[labels]`.
+    /// What the head makes of the texts, `[rows, output width]`.
+    pub(crate) outputs: Buffer<f32>,
+    /// Where the rows of each text begin in `outputs`, and where those of the last one end.
+    pub(crate) output_boundaries: Vec<usize>,
+    /// How each text was encoded.
+    pub(crate) encoded: Vec<Encoded>,
+    /// The scores of one row, `[labels]`.
     pub(crate) scores: Vec<f32>,
     /// Where each run of a divided batch begins, and where the last one ends.
     pub(crate) runs: Vec<usize>,
@@ -165,17 +181,27 @@ impl Workspace {
         workspace
     }
 
+    /// Makes ready for other texts.
+    pub(crate) fn clear_texts(&mut self) {
+        self.encoding.clear();
+        self.encoded.clear();
+        self.boundaries.clear();
+        self.boundaries.push(0);
+    }
+
     /// The buffers of all threads together.
-    fn buffers(&mut self) -> [&mut dyn Reusable; 20] {
+    fn buffers(&mut self) -> [&mut dyn Reusable; 25] {
         let Encoding {
             ids,
             token_types,
             offsets,
+            texts,
         } = &mut self.encoding;
         let Scratch {
             text,
             alignment,
             marks,
+            word: Word { symbols, queue },
         } = &mut self.scratch;
         let Alignment {
             starts, waiting, ..
@@ -184,10 +210,13 @@ impl Workspace {
             ids,
             token_types,
             offsets,
+            texts,
             text,
             starts,
             waiting,
             marks,
+            symbols,
+            queue,
             &mut self.boundaries,
             &mut self.units,
             &mut self.hidden,
@@ -197,7 +226,9 @@ impl Workspace {
             &mut self.gathered,
             &mut self.gathered_scales,
             &mut self.pooled,
-            &mut self.logits,
+            &mut self.outputs,
+            &mut self.output_boundaries,
+            &mut self.encoded,
             &mut self.scores,
             &mut self.runs,
             &mut self.outcomes,

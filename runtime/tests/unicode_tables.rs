@@ -89,6 +89,14 @@ fn class(c: char, word: &Regex) -> u8 {
     bits.iter().filter(|bit| bit.1).map(|bit| bit.0).sum()
 }
 
+/// What a character is to GPT-2's pattern: 0 none of the others, 1 a letter, 2 a number, 3
+/// whitespace.
+fn kind(c: char, patterns: &[Regex; 3]) -> u8 {
+    let text = c.to_string();
+    let found = patterns.iter().position(|pattern| pattern.is_match(&text));
+    found.map_or(0, |at| at as u8 + 1)
+}
+
 fn scalars() -> impl Iterator<Item = char> {
     '\0'..=char::MAX
 }
@@ -99,23 +107,42 @@ fn draw() -> String {
          //!\n\
          //! Drawn by `tests/unicode_tables.rs`; not for editing.\n",
     );
-    draw_classes(&mut out);
+    let word = Regex::new(r"^\w$").unwrap();
+    draw_blocks(
+        &mut out,
+        |c| class(c, &word),
+        [("BLOCK_OF", "BLOCK"), ("CLASSES", "CLASS")],
+        ["classes", "class"],
+    );
+    let patterns = [r"^\p{L}$", r"^\p{N}$", r"^\s$"].map(|p| Regex::new(p).unwrap());
+    draw_blocks(
+        &mut out,
+        |c| kind(c, &patterns),
+        [("KIND_BLOCK_OF", "KIND_BLOCK"), ("KINDS", "KIND")],
+        ["kinds", "kind"],
+    );
     draw_combining(&mut out);
     draw_decompositions(&mut out);
     draw_lowercase(&mut out);
     out
 }
 
-fn draw_classes(out: &mut String) {
-    let word = Regex::new(r"^\w$").unwrap();
-    let mut classes = vec![0; 0x11_0000];
+/// Draws what is said of each code point, as a table of blocks and the values of the blocks that
+/// differ. The names are those of the lengths and of the runs of both.
+fn draw_blocks(
+    out: &mut String,
+    value: impl Fn(char) -> u8,
+    [of_blocks, of_values]: [(&str, &str); 2],
+    [what, each]: [&str; 2],
+) {
+    let mut values = vec![0; 0x11_0000];
     for c in scalars() {
-        classes[c as usize] = class(c, &word);
+        values[c as usize] = value(c);
     }
     let mut blocks: Vec<&[u8]> = Vec::new();
     let mut seen = HashMap::new();
     let mut index = Vec::new();
-    for block in classes.chunks(BLOCK) {
+    for block in values.chunks(BLOCK) {
         let number = *seen.entry(block).or_insert_with(|| {
             blocks.push(block);
             blocks.len() - 1
@@ -123,22 +150,25 @@ fn draw_classes(out: &mut String) {
         index.push(u8::try_from(number).expect("at most 256 blocks"));
     }
     let blocks = blocks.concat();
-    let size =
-        |name, len| format!("/// See [`{name}`].\npub(super) const {name}_LEN: usize = {len};\n");
     out.push('\n');
-    out.push_str(&size("BLOCK_OF", index.len()).replace("[`BLOCK_OF`]", "[`BLOCK_RUNS`]"));
-    out.push_str(&size("CLASSES", blocks.len()).replace("[`CLASSES`]", "[`CLASS_RUNS`]"));
+    for ((length, runs), count) in [(of_blocks, index.len()), (of_values, blocks.len())] {
+        writeln!(
+            out,
+            "/// See [`{runs}_RUNS`].\npub(super) const {length}_LEN: usize = {count};"
+        )
+        .unwrap();
+    }
     array(
         out,
         "Runs `(length, block)`: the block of each 128 code points.",
-        "BLOCK_RUNS",
+        &format!("{}_RUNS", of_blocks.1),
         "(u16, u8)",
         runs(&index).iter().map(|run| format!("{run:?}")),
     );
     array(
         out,
-        "Runs `(length, class)`: the classes of the blocks, one after another.",
-        "CLASS_RUNS",
+        &format!("Runs `(length, {each})`: the {what} of the blocks, one after another."),
+        &format!("{}_RUNS", of_values.1),
         "(u16, u8)",
         runs(&blocks).iter().map(|run| format!("{run:?}")),
     );

@@ -42,8 +42,8 @@ pub fn logits_with(
     let mut dense = model.linear(&first, Parameter::HeadDenseWeight, Parameter::HeadDenseBias);
     for value in &mut dense[0] {
         *value = match model.config.architecture {
-            Architecture::Bert => value.tanh(),
             Architecture::DistilBert => value.max(0.0),
+            _ => value.tanh(),
         };
     }
     model

@@ -384,7 +384,7 @@ fn initializers_hold_the_weights_under_their_names() {
     let float32 = initializers(export_float32);
     let int8 = initializers(export_int8);
     for parameter in Parameter::all(config) {
-        let name = parameter.name(config.architecture);
+        let name = parameter.name(config);
         let shape = parameter.shape(config);
         let values = checkpoint.load(parameter).unwrap();
         let embedding = name.contains("_embeddings.");
@@ -490,7 +490,7 @@ fn int8_weights_are_those_of_the_filbert_file() {
                 .unwrap();
             let panels = &weights[tensor.offset as usize..][..tensor.length as usize];
             let dims = parameter.shape(config);
-            let name = format!("{}_quantized", parameter.name(config.architecture));
+            let name = format!("{}_quantized", parameter.name(config));
             for (index, &byte) in initializers[&name].iter().enumerate() {
                 let (input, output) = (index / dims[0], index % dims[0]);
                 assert_eq!(
@@ -527,7 +527,7 @@ fn models_beyond_two_gib_are_refused() {
             let start = end;
             end += 2 * shape.iter().product::<usize>();
             (
-                parameter.name(config.architecture),
+                parameter.name(config),
                 json!({"dtype": "F16", "shape": shape, "data_offsets": [start, end]}),
             )
         })

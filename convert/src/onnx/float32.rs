@@ -21,7 +21,7 @@ impl Precision for Float32 {
         table: Parameter,
         rows: Rows<'_>,
     ) -> String {
-        let name = table.name(config.architecture);
+        let name = table.name(config);
         graph.initializers(
             &[(&name, DataType::Float, &table.shape(config))],
             move |checkpoint| Ok(vec![Values::F32(checkpoint.load(table)?)]),
@@ -38,7 +38,7 @@ impl Precision for Float32 {
     ) -> [String; N] {
         products.map(|(weight, bias)| {
             let scope = scope(config, weight);
-            let name = weight.name(config.architecture);
+            let name = weight.name(config);
             let shape = weight.shape(config);
             let (outputs, inputs) = (shape[0], shape[1]);
             graph.initializers(

@@ -39,7 +39,7 @@ impl Precision for Int8 {
         let scope = scope(config, table);
         let shape = table.shape(config);
         let (count, columns) = (shape[0], shape[1]);
-        let name = table.name(config.architecture);
+        let name = table.name(config);
         let quantized = format!("{name}_quantized");
         let scale = format!("{name}_scale");
         graph.initializers(
@@ -70,7 +70,7 @@ impl Precision for Int8 {
         let scope_of_row = scope(config, first);
         let mut input = input.to_owned();
         if let Some(factors) = self.balance.explicit_input(first) {
-            let name = format!("{}_balance", first.name(config.architecture));
+            let name = format!("{}_balance", first.name(config));
             let factors = factors.to_vec();
             graph.initializers(&[(&name, DataType::Float, &[factors.len()])], move |_| {
                 Ok(vec![Values::F32(factors.clone())])
@@ -82,11 +82,11 @@ impl Precision for Int8 {
             let scope = scope(config, weight);
             let shape = weight.shape(config);
             let (outputs, inputs) = (shape[0], shape[1]);
-            let name = weight.name(config.architecture);
+            let name = weight.name(config);
             let quantized = format!("{name}_quantized");
             let scale = format!("{name}_scale");
             let sum = format!("{name}_sum");
-            let bias_name = bias.name(config.architecture);
+            let bias_name = bias.name(config);
             let balance = Rc::clone(&self.balance);
             graph.initializers(
                 &[

@@ -7,6 +7,7 @@
 mod file;
 mod float32;
 mod graph;
+mod head;
 mod int8;
 
 use std::io::Write;
@@ -97,7 +98,7 @@ const ATTEND: &str = "attend";
 const IGNORE: &str = "ignore";
 
 fn classifier<P: Precision>(precision: &P, config: &Config) -> Graph {
-    let mut graph = Graph::new(config.architecture.class());
+    let mut graph = Graph::new(&config.class());
     let inputs = [Extent::Named(BATCH), Extent::Named(SEQUENCE)];
     let ids = graph.input("input_ids", &inputs);
     let mask = graph.input("attention_mask", &inputs);
@@ -123,15 +124,13 @@ fn classifier<P: Precision>(precision: &P, config: &Config) -> Graph {
     for layer in 0..config.layers {
         hidden = encoder_layer(precision, &mut graph, config, layer, &hidden, &mask);
     }
-    let logits = head(precision, &mut graph, config, &hidden);
-    let shape = [Extent::Named(BATCH), Extent::Fixed(config.labels.len())];
-    graph.output(&logits, "logits", &shape);
+    head::add(precision, &mut graph, config, &hidden);
     graph
 }
 
 /// What is added to the attention scores: 0 for a token, the lowest float for padding.
 fn attention_bias(graph: &mut Graph, config: &Config, mask: &str) -> String {
-    let scope = format!("/{}", config.architecture.model_type());
+    let scope = format!("/{}", config.architecture.tensor_prefix());
     let mask = graph.node(&scope, "Unsqueeze", &[mask, HEAD_AXES]);
     let to = Attribute::Int("to", DataType::Bool as i64);
     let mask = graph.node_with(&scope, "Cast", &[&mask], &[to]);
@@ -145,7 +144,7 @@ fn embeddings<P: Precision>(
     ids: &str,
     types: Option<&str>,
 ) -> String {
-    let scope = format!("/{}/embeddings", config.architecture.model_type());
+    let scope = format!("/{}/embeddings", config.architecture.tensor_prefix());
     let mut sum = precision.embed(graph, config, Parameter::WordEmbedding, Rows::At(ids));
     if let Some(types) = types {
         let rows = precision.embed(
@@ -186,6 +185,9 @@ fn encoder_layer<P: Precision>(
     let parameter = |parameter| Parameter::Layer(layer, parameter);
     let scope = match config.architecture {
         Architecture::Bert => format!("/bert/encoder/layer.{layer}"),
+        Architecture::Roberta | Architecture::XlmRoberta => {
+            format!("/roberta/encoder/layer.{layer}")
+        }
         Architecture::DistilBert => format!("/distilbert/transformer/layer.{layer}"),
     };
 
@@ -269,30 +271,6 @@ fn attention(graph: &mut Graph, scope: &str, operands: [&str; 3], mask: &str) ->
     graph.node(scope, "Reshape", &[&context, MERGED_SHAPE])
 }
 
-/// The first token's row to logits.
-fn head<P: Precision>(precision: &P, graph: &mut Graph, config: &Config, hidden: &str) -> String {
-    let axis = Attribute::Int("axis", 1);
-    let first = graph.node_with("", "Gather", &[hidden, FIRST_TOKEN], &[axis]);
-    let [dense] = precision.products(
-        graph,
-        config,
-        &first,
-        [(Parameter::HeadDenseWeight, Parameter::HeadDenseBias)],
-    );
-    let function = match config.architecture {
-        Architecture::Bert => Activation::Tanh,
-        Architecture::DistilBert => Activation::Relu,
-    };
-    let dense = activation(graph, "", function, &dense);
-    let [logits] = precision.products(
-        graph,
-        config,
-        &dense,
-        [(Parameter::ClassifierWeight, Parameter::ClassifierBias)],
-    );
-    logits
-}
-
 fn activation(graph: &mut Graph, scope: &str, function: Activation, input: &str) -> String {
     match function {
         Activation::Gelu => graph.node(scope, "Gelu", &[input]),
@@ -326,7 +304,7 @@ fn layer_norm(
 
 /// Adds a bias or a layer norm's parameter, which is float32 in every precision.
 fn add_vector(graph: &mut Graph, config: &Config, parameter: Parameter) -> String {
-    let name = parameter.name(config.architecture);
+    let name = parameter.name(config);
     let shape = parameter.shape(config);
     graph.initializers(&[(&name, DataType::Float, &shape)], move |checkpoint| {
         Ok(vec![Values::F32(checkpoint.load(parameter)?)])
@@ -336,7 +314,7 @@ fn add_vector(graph: &mut Graph, config: &Config, parameter: Parameter) -> Strin
 
 /// The module that owns a parameter, as a path: the scope of its nodes.
 fn scope(config: &Config, parameter: Parameter) -> String {
-    let name = parameter.name(config.architecture);
+    let name = parameter.name(config);
     let module = name.rsplit_once('.').map_or("", |(module, _)| module);
     // A layer's number belongs to the word before it.
     format!("/{}", module.replace('.', "/").replace("layer/", "layer."))

@@ -1,23 +1,33 @@
 //! A checkpoint's tokenizer, as the vocabulary section of a `.filbert` file.
 //!
-//! `tokenizer.json` says everything. A folder without it has a `vocab.txt`, and settings in
-//! `tokenizer_config.json` that default to those of transformers' `BertTokenizer`. Whatever
-//! the runtime would tokenize otherwise than Hugging Face is refused here, by name.
+//! `tokenizer.json` says everything. A folder without it has a `vocab.txt`, or a `vocab.json` and
+//! a `merges.txt`, and settings in `tokenizer_config.json` that default to those of transformers'
+//! `BertTokenizer` or `RobertaTokenizerFast`. Whatever the runtime would tokenize otherwise than
+//! Hugging Face is refused here, by name.
 
+mod byte_level;
+mod folder;
+mod json;
 mod section;
+mod template;
 mod trie;
+mod word_piece;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use filbert::format::normalizer;
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
-use serde_json::{Value, json};
-use tokenizers::normalizers::BertNormalizer;
-use tokenizers::{NormalizedString, Normalizer as _};
+use filbert::format;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use self::byte_level::ByteLevelBpe;
+use self::folder::{Folder, Role};
+use self::json::{
+    AddedTokenJson, Config, ModelKind, Pairs, SpecialTokens, TokenJson, TokenizerJson, read_json,
+    read_text,
+};
+use self::word_piece::WordPiece;
 use crate::error::Error;
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -25,22 +35,17 @@ const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 const VOCABULARY: &str = "vocab.txt";
-
-/// Classes whose fast tokenizer is BERT's, so that a `vocab.txt` alone says what it does.
-const BERT_CLASSES: [&str; 6] = [
-    "Bert",
-    "DistilBert",
-    "Electra",
-    "MobileBert",
-    "ConvBert",
-    "LayoutLM",
-];
+const BPE_VOCABULARY: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
 
 /// The tokenizer of a checkpoint, checked and ready to be written.
 #[derive(Debug)]
 pub struct VocabularySource {
     section: Vec<u8>,
     max_tokens: Option<usize>,
+    mask: Option<(u32, String)>,
+    required_features: u32,
+    special_tokens: usize,
 }
 
 impl VocabularySource {
@@ -58,16 +63,36 @@ impl VocabularySource {
             ));
         }
         let path = folder.join(TOKENIZER);
-        let settings = if path.exists() {
-            let settings = Settings::from_tokenizer_json(path, vocabulary_size)?;
-            settings.agree(&config, &config_path)?;
-            settings
-        } else {
-            Settings::from_vocabulary(folder, &config, vocabulary_size)?
+        // Beside `tokenizer.json` it says nothing.
+        let map = match path.exists() {
+            true => None,
+            false => read_json(&folder.join(SPECIAL_TOKENS))?,
         };
+        let beside = Folder {
+            path: folder,
+            config: &config,
+            map: &map.unwrap_or_default(),
+        };
+        let settings = if path.exists() {
+            Settings::from_tokenizer_json(path, &config)?
+        } else if folder.join(VOCABULARY).exists() {
+            word_piece::from_folder(&beside)?
+        } else if folder.join(BPE_VOCABULARY).exists() {
+            byte_level::from_folder(&beside)?
+        } else {
+            return Err(Error::in_file(
+                folder,
+                format!("has neither {TOKENIZER} nor {VOCABULARY} nor {BPE_VOCABULARY}"),
+            ));
+        };
+        settings.check_ids(vocabulary_size)?;
+        let mask = settings.mask(&beside);
         Ok(Self {
-            section: settings.section(vocabulary_size)?,
+            section: settings.section(vocabulary_size, mask.as_ref().map(|mask| mask.0))?,
             max_tokens: config.max_tokens(),
+            mask,
+            required_features: settings.model.required_features(),
+            special_tokens: settings.model.special_tokens(),
         })
     }
 
@@ -76,230 +101,36 @@ impl VocabularySource {
         self.max_tokens
     }
 
-    /// The bytes of the vocabulary section.
+    /// The most special tokens that it puts around texts, those of a pair: a model must take as
+    /// many tokens at least.
+    pub fn special_tokens(&self) -> usize {
+        self.special_tokens
+    }
+
+    /// The bits of the header's `required_features` that a file with this vocabulary has.
+    pub fn required_features(&self) -> u32 {
+        self.required_features
+    }
+
+    /// The id of the token that stands for a word to be guessed, `[MASK]` or `<mask>`, if the
+    /// tokenizer has one.
+    pub fn mask(&self) -> Option<(u32, &str)> {
+        self.mask.as_ref().map(|(id, text)| (*id, text.as_str()))
+    }
+
+    /// The bytes of the vocabulary section. That of a WordPiece does not state the mask.
     pub fn section(&self) -> Vec<u8> {
         self.section.clone()
     }
-}
 
-/// `tokenizer_config.json`, as far as it matters.
-#[derive(Debug, Default, Deserialize)]
-struct Config {
-    #[serde(default, deserialize_with = "present")]
-    do_lower_case: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
-    strip_accents: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
-    tokenize_chinese_chars: Option<Value>,
-    do_basic_tokenize: Option<bool>,
-    model_max_length: Option<f64>,
-    truncation_side: Option<String>,
-    tokenizer_class: Option<String>,
-    added_tokens_decoder: Option<BTreeMap<u32, AddedTokenJson>>,
-    #[serde(flatten)]
-    special: SpecialTokens,
-}
-
-/// Keeps apart what is null and what is absent.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
-}
-
-impl Config {
-    /// transformers writes 10^30 for "no limit".
-    fn max_tokens(&self) -> Option<usize> {
-        self.model_max_length
-            .filter(|length| (1.0..1e9).contains(length))
-            .map(|length| length as usize)
-    }
-
-    /// The settings that it names, over those of `base`.
-    fn over(&self, base: Normalization) -> Result<Normalization, String> {
-        let flag = |value: &Option<Value>, name, default| match value {
-            None | Some(Value::Null) => Ok(default),
-            Some(Value::Bool(value)) => Ok(*value),
-            Some(other) => Err(format!("{name}: found {other}, expected true or false")),
-        };
-        let strip_accents = match &self.strip_accents {
-            None => base.strip_accents,
-            Some(Value::Null) => None,
-            some => Some(flag(some, "strip_accents", false)?),
-        };
-        Ok(Normalization {
-            clean_text: base.clean_text,
-            handle_chinese_chars: flag(
-                &self.tokenize_chinese_chars,
-                "tokenize_chinese_chars",
-                base.handle_chinese_chars,
-            )?,
-            strip_accents,
-            lowercase: flag(&self.do_lower_case, "do_lower_case", base.lowercase)?,
-        })
-    }
-}
-
-/// The special tokens of `tokenizer_config.json` and `special_tokens_map.json`.
-#[derive(Clone, Debug, Default, Deserialize)]
-struct SpecialTokens {
-    unk_token: Option<TokenJson>,
-    sep_token: Option<TokenJson>,
-    pad_token: Option<TokenJson>,
-    cls_token: Option<TokenJson>,
-    mask_token: Option<TokenJson>,
-    additional_special_tokens: Option<Vec<TokenJson>>,
-}
-
-/// A token as text, or with its properties.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum TokenJson {
-    Text(String),
-    Token(AddedTokenJson),
-}
-
-impl TokenJson {
-    fn into_added(self) -> AddedTokenJson {
-        match self {
-            Self::Text(content) => AddedTokenJson {
-                content,
-                ..AddedTokenJson::default()
-            },
-            Self::Token(token) => token,
-        }
-    }
-}
-
-/// An added token of `tokenizer.json` or of `added_tokens_decoder`.
-#[derive(Clone, Debug, Default, Deserialize)]
-struct AddedTokenJson {
-    id: Option<u32>,
-    content: String,
-    #[serde(default)]
-    single_word: bool,
-    #[serde(default)]
-    lstrip: bool,
-    #[serde(default)]
-    rstrip: bool,
-    #[serde(default)]
-    normalized: bool,
-}
-
-/// `tokenizer.json`.
-#[derive(Deserialize)]
-struct TokenizerJson {
-    truncation: Option<TruncationJson>,
-    #[serde(default)]
-    added_tokens: Vec<AddedTokenJson>,
-    #[serde(default)]
-    normalizer: Value,
-    #[serde(default)]
-    pre_tokenizer: Value,
-    #[serde(default)]
-    post_processor: Value,
-    model: ModelJson,
-}
-
-#[derive(Deserialize)]
-struct TruncationJson {
-    direction: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct ModelJson {
-    unk_token: String,
-    continuing_subword_prefix: String,
-    max_input_chars_per_word: usize,
-    vocab: Pairs,
-}
-
-/// The kind of model, read before the model since each kind has other fields.
-#[derive(Deserialize)]
-struct ModelKind {
-    model: Kind,
-}
-
-#[derive(Deserialize)]
-struct Kind {
-    r#type: Option<String>,
-}
-
-/// A JSON object's members, duplicates and all.
-struct Pairs(Vec<(String, u64)>);
-
-impl<'de> Deserialize<'de> for Pairs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PairsVisitor;
-        impl<'de> Visitor<'de> for PairsVisitor {
-            type Value = Pairs;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object from tokens to ids")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Pairs, M::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        deserializer.deserialize_map(PairsVisitor)
-    }
-}
-
-/// BERT's normalizer.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-struct Normalization {
-    clean_text: bool,
-    handle_chinese_chars: bool,
-    strip_accents: Option<bool>,
-    lowercase: bool,
-}
-
-impl Normalization {
-    /// What a tokenizer without normalizer does.
-    const NONE: Self = Self {
-        clean_text: false,
-        handle_chinese_chars: false,
-        strip_accents: None,
-        lowercase: false,
-    };
-    /// transformers' defaults.
-    const BERT: Self = Self {
-        clean_text: true,
-        handle_chinese_chars: true,
-        strip_accents: None,
-        lowercase: true,
-    };
-
-    fn flags(self) -> u32 {
-        [
-            (normalizer::CLEAN_TEXT, self.clean_text),
-            (normalizer::SPACE_IDEOGRAPHS, self.handle_chinese_chars),
-            (
-                normalizer::STRIP_ACCENTS,
-                self.strip_accents.unwrap_or(self.lowercase),
-            ),
-            (normalizer::LOWERCASE, self.lowercase),
-        ]
-        .iter()
-        .filter(|flag| flag.1)
-        .map(|flag| flag.0)
-        .sum()
-    }
-
-    fn normalize(self, text: &str) -> Result<String, Error> {
-        let mut normalized = NormalizedString::from(text);
-        BertNormalizer::new(
-            self.clean_text,
-            self.handle_chinese_chars,
-            self.strip_accents,
-            self.lowercase,
-        )
-        .normalize(&mut normalized)
-        .map_err(|error| Error::new(format!("normalizing {text:?}: {error}")))?;
-        Ok(normalized.get().to_owned())
+    /// The bytes of the vocabulary section, which states the mask, if there is one.
+    pub fn section_with_mask(&self) -> Vec<u8> {
+        let mut section = self.section();
+        let (head, _) = section.split_at_mut(size_of::<format::Vocabulary>());
+        let mut stated: format::Vocabulary = bytemuck::pod_read_unaligned(head);
+        stated.mask = self.mask().map_or(0, |(id, _)| id + 1);
+        head.copy_from_slice(bytemuck::bytes_of(&stated));
+        section
     }
 }
 
@@ -310,12 +141,42 @@ struct Settings {
     /// By id.
     tokens: Vec<String>,
     added: BTreeMap<u32, AddedTokenJson>,
-    normalization: Normalization,
-    prefix: String,
-    max_word_chars: usize,
-    unknown: u32,
+    /// `[CLS]`, `<s>`.
     classification: u32,
+    /// `[SEP]`, `</s>`.
     separator: u32,
+    model: Model,
+}
+
+/// What one kind of tokenizer has of its own.
+#[derive(Debug)]
+enum Model {
+    WordPiece(WordPiece),
+    ByteLevelBpe(ByteLevelBpe),
+}
+
+impl Model {
+    fn required_features(&self) -> u32 {
+        match self {
+            Self::WordPiece(_) => 0,
+            Self::ByteLevelBpe(_) => format::features::BYTE_LEVEL_BPE,
+        }
+    }
+
+    fn special_tokens(&self) -> usize {
+        match self {
+            Self::ByteLevelBpe(bpe) if bpe.doubles_separator() => 4,
+            _ => 3,
+        }
+    }
+
+    /// The text by which an added token is looked for in normalized text.
+    fn normalize(&self, text: &str) -> Result<String, Error> {
+        match self {
+            Self::WordPiece(word_piece) => word_piece.normalization.normalize(text),
+            Self::ByteLevelBpe(_) => Ok(text.to_owned()),
+        }
+    }
 }
 
 fn unsupported(path: &Path, field: &str, found: impl fmt::Display, supported: &str) -> Error {
@@ -323,21 +184,6 @@ fn unsupported(path: &Path, field: &str, found: impl fmt::Display, supported: &s
         path,
         format!("{field}: found {found}; supported is {supported}"),
     )
-}
-
-/// A JSON file, or `None` where there is none.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = read_text(path)?;
-    serde_json::from_str(&text)
-        .map(Some)
-        .map_err(|error| Error::in_file(path, error))
-}
-
-fn read_text(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|error| Error::in_file(path, error))
 }
 
 fn type_of(value: &Value) -> String {
@@ -349,215 +195,49 @@ fn type_of(value: &Value) -> String {
 }
 
 impl Settings {
-    fn from_tokenizer_json(path: PathBuf, vocabulary_size: usize) -> Result<Self, Error> {
-        let text = read_text(&path)?;
-        let broken = |error: serde_json::Error| Error::in_file(&path, error);
-        let kind: ModelKind = serde_json::from_str(&text).map_err(broken)?;
-        match kind.model.r#type.as_deref() {
-            None | Some("WordPiece") => {}
-            Some(other) => {
-                let found = format!("\"{other}\"");
-                return Err(unsupported(&path, "model.type", found, "\"WordPiece\""));
-            }
-        }
-        let json: TokenizerJson = serde_json::from_str(&text).map_err(broken)?;
-        if let Some(direction) = json.truncation.and_then(|truncation| truncation.direction)
-            && direction != "Right"
-        {
-            let found = format!("\"{direction}\"");
-            return Err(unsupported(
-                &path,
-                "truncation.direction",
-                found,
-                "\"Right\"",
-            ));
-        }
-        let normalization = match &json.normalizer {
-            Value::Null => Normalization::NONE,
-            value if value["type"] == "BertNormalizer" => Normalization::deserialize(value)
-                .map_err(|error| {
-                    Error::in_file(&path, format!("normalizer (BertNormalizer): {error}"))
-                })?,
-            other => {
-                let supported = "\"BertNormalizer\" or none";
-                return Err(unsupported(&path, "normalizer", type_of(other), supported));
-            }
-        };
-        if json.pre_tokenizer["type"] != "BertPreTokenizer" {
-            let found = type_of(&json.pre_tokenizer);
-            return Err(unsupported(
-                &path,
-                "pre_tokenizer",
-                found,
-                "\"BertPreTokenizer\"",
-            ));
-        }
-        let (classification, separator) = template(&json.post_processor, &path)?;
-        let tokens = ordered(json.model.vocab, &path)?;
-        let unknown = id_of(&tokens, &json.model.unk_token, "model.unk_token", &path)?;
-
-        let mut settings = Self {
+    fn new(
+        path: PathBuf,
+        tokens: Vec<String>,
+        model: Model,
+        classification: u32,
+        separator: u32,
+    ) -> Self {
+        Self {
             path,
             tokens,
             added: BTreeMap::new(),
-            normalization,
-            prefix: json.model.continuing_subword_prefix,
-            max_word_chars: json.model.max_input_chars_per_word,
-            unknown,
             classification,
             separator,
-        };
-        for (token, id) in settings.add(json.added_tokens) {
-            if token.id.is_some_and(|stated| stated != id) {
-                return Err(settings.error(format!(
-                    "added_tokens: {:?} states id {}, but the vocabulary makes it {id}; \
-                     save the tokenizer again with transformers",
-                    token.content,
-                    token.id.unwrap_or_default(),
-                )));
-            }
+            model,
         }
-        settings.check_ids(vocabulary_size)?;
-        Ok(settings)
     }
 
-    fn from_vocabulary(
-        folder: &Path,
-        config: &Config,
-        vocabulary_size: usize,
-    ) -> Result<Self, Error> {
-        let path = folder.join(VOCABULARY);
-        let config_path = folder.join(CONFIG);
-        if !path.exists() {
-            return Err(Error::in_file(
-                folder,
-                format!("has neither {TOKENIZER} nor {VOCABULARY}"),
-            ));
-        }
-        let class = config.tokenizer_class.as_deref().unwrap_or("BertTokenizer");
-        let family = class.trim_end_matches("Fast").trim_end_matches("Tokenizer");
-        if !BERT_CLASSES.contains(&family) {
-            let found = format!("\"{class}\" without {TOKENIZER}");
-            let supported = format!("BertTokenizer and its kin, or a {TOKENIZER}");
-            return Err(unsupported(
-                &config_path,
-                "tokenizer_class",
-                found,
-                &supported,
-            ));
-        }
-        if config.do_basic_tokenize == Some(false) {
-            return Err(unsupported(
-                &config_path,
-                "do_basic_tokenize",
-                "false",
-                "true",
-            ));
-        }
-        let normalization = config
-            .over(Normalization::BERT)
-            .map_err(|message| Error::in_file(&config_path, message))?;
-        let legacy: Option<BTreeMap<String, u32>> = read_json(&folder.join(ADDED_TOKENS))?;
-        if config.added_tokens_decoder.is_none() && legacy.is_some_and(|map| !map.is_empty()) {
-            return Err(Error::in_file(
-                &folder.join(ADDED_TOKENS),
-                format!(
-                    "does not say how its tokens match; load the tokenizer in transformers and \
-                     save it again, which writes {TOKENIZER}"
-                ),
-            ));
-        }
-        let map: SpecialTokens = read_json(&folder.join(SPECIAL_TOKENS))?.unwrap_or_default();
-
+    fn from_tokenizer_json(path: PathBuf, config: &Config) -> Result<Self, Error> {
         let text = read_text(&path)?;
-        let mut lines: Vec<&str> = text.split('\n').collect();
-        if lines.last() == Some(&"") {
-            lines.pop();
-        }
-        let pairs = (0..)
-            .zip(&lines)
-            .map(|(id, line)| (line.trim_end_matches('\r').to_owned(), id))
-            .collect();
-        let tokens = ordered(Pairs(pairs), &path)?;
-
-        let special = &config.special;
-        let named = |of_config: &Option<TokenJson>, of_map: &Option<TokenJson>| {
-            let token = of_config.clone().or_else(|| of_map.clone());
-            token.map(TokenJson::into_added)
-        };
-        let or_default = |token: &Option<AddedTokenJson>, content: &str| {
-            token
-                .clone()
-                .unwrap_or_else(|| TokenJson::Text(content.to_owned()).into_added())
-        };
-        let unknown = or_default(&named(&special.unk_token, &map.unk_token), "[UNK]");
-        let separator = or_default(&named(&special.sep_token, &map.sep_token), "[SEP]");
-        let classification = or_default(&named(&special.cls_token, &map.cls_token), "[CLS]");
-        let ids = [
-            (&unknown, "unk_token"),
-            (&separator, "sep_token"),
-            (&classification, "cls_token"),
-        ]
-        .map(|(token, field)| id_of(&tokens, &token.content, field, &path));
-        let [unknown_id, separator_id, classification_id] = ids;
-
-        let mut added: Vec<_> = config
-            .added_tokens_decoder
-            .clone()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(id, token)| AddedTokenJson {
-                id: Some(id),
-                ..token
-            })
-            .collect();
-        let mut special_tokens = vec![unknown, separator, classification];
-        for (of_config, of_map, default) in [
-            (&special.pad_token, &map.pad_token, "[PAD]"),
-            (&special.mask_token, &map.mask_token, "[MASK]"),
-        ] {
-            // A vocabulary without them is complete for a classifier.
-            match named(of_config, of_map) {
-                None if !tokens.iter().any(|token| token == default) => {}
-                token => special_tokens.push(or_default(&token, default)),
+        let kind: ModelKind = read_tokenizer(&text, &path)?;
+        match kind.model.r#type.as_deref() {
+            None | Some("WordPiece") => {
+                let json = read_tokenizer(&text, &path)?;
+                check_truncation(&json, &path)?;
+                word_piece::from_json(path, json, config)
+            }
+            Some("BPE") => {
+                let json = read_tokenizer(&text, &path)?;
+                check_truncation(&json, &path)?;
+                byte_level::from_json(path, json, config)
+            }
+            Some(other) => {
+                let mut supported = "\"WordPiece\", and \"BPE\" of bytes".to_owned();
+                if other == "Unigram" {
+                    supported += ". Models with SentencePiece (XLM-RoBERTa, ALBERT, CamemBERT, \
+                                  DeBERTa v3, mT5) cannot be converted: take one of BERT's or \
+                                  RoBERTa's kin, such as bert-base-multilingual-cased for many \
+                                  languages";
+                }
+                let found = format!("\"{other}\"");
+                Err(unsupported(&path, "model.type", found, &supported))
             }
         }
-        let additional = special
-            .additional_special_tokens
-            .clone()
-            .or(map.additional_special_tokens)
-            .unwrap_or_default();
-        special_tokens.extend(additional.into_iter().map(TokenJson::into_added));
-        for token in special_tokens {
-            if !added.iter().any(|known| known.content == token.content) {
-                added.push(token);
-            }
-        }
-
-        let mut settings = Self {
-            path,
-            tokens,
-            added: BTreeMap::new(),
-            normalization,
-            prefix: "##".to_owned(),
-            max_word_chars: 100,
-            unknown: unknown_id?,
-            classification: classification_id?,
-            separator: separator_id?,
-        };
-        for (token, id) in settings.add(added) {
-            if token.id.is_some_and(|stated| stated != id) {
-                return Err(Error::in_file(
-                    &config_path,
-                    format!(
-                        "added_tokens_decoder: {:?} has another id than in {VOCABULARY} ({id})",
-                        token.content
-                    ),
-                ));
-            }
-        }
-        settings.check_ids(vocabulary_size)?;
-        Ok(settings)
     }
 
     fn error(&self, message: impl fmt::Display) -> Error {
@@ -587,6 +267,35 @@ impl Settings {
         added
     }
 
+    /// Adds the tokens of `tokenizer.json`, whose ids must be those that it states.
+    fn add_stated(&mut self, tokens: Vec<AddedTokenJson>) -> Result<(), Error> {
+        for (token, id) in self.add(tokens) {
+            if let Some(stated) = token.id.filter(|&stated| stated != id) {
+                return Err(self.error(format!(
+                    "added_tokens: {:?} states id {stated}, but the vocabulary makes it {id}; \
+                     save the tokenizer again with transformers",
+                    token.content,
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The id of the mask, by the name that the folder gives it or the usual one.
+    fn mask(&self, folder: &Folder<'_>) -> Option<(u32, String)> {
+        let default = match self.model {
+            Model::WordPiece(_) => "[MASK]",
+            Model::ByteLevelBpe(_) => "<mask>",
+        };
+        let mask = folder.token(Role::Mask, default).content;
+        let added = self.added.iter().find(|(_, token)| token.content == mask);
+        let known = || (0..).zip(&self.tokens).find(|(_, token)| **token == mask);
+        let id = added
+            .map(|(&id, _)| id)
+            .or_else(|| known().map(|(id, _)| id))?;
+        Some((id, mask))
+    }
+
     fn check_ids(&self, vocabulary_size: usize) -> Result<(), Error> {
         if self.tokens.len() > vocabulary_size {
             return Err(self.error(format!(
@@ -604,8 +313,8 @@ impl Settings {
             )));
         }
         for (name, id) in [
-            ("classification ([CLS])", self.classification),
-            ("separator ([SEP])", self.separator),
+            ("classification ([CLS], <s>)", self.classification),
+            ("separator ([SEP], </s>)", self.separator),
         ] {
             if beyond(id) {
                 return Err(self.error(format!(
@@ -616,76 +325,23 @@ impl Settings {
         }
         Ok(())
     }
-
-    /// transformers lets `tokenizer_config.json` overrule `tokenizer.json`, `tokenizers` does
-    /// not read it: so they must agree.
-    fn agree(&self, config: &Config, config_path: &Path) -> Result<(), Error> {
-        let overruled = config
-            .over(self.normalization)
-            .map_err(|message| Error::in_file(config_path, message))?;
-        if overruled.flags() == self.normalization.flags() {
-            return Ok(());
-        }
-        Err(Error::in_file(
-            config_path,
-            format!(
-                "do_lower_case, strip_accents and tokenize_chinese_chars contradict the \
-                 normalizer of {TOKENIZER} ({:?}); make them agree with how the model was trained",
-                self.normalization
-            ),
-        ))
-    }
 }
 
-/// The ids of `[CLS]` and `[SEP]`, if the post-processor puts them where BERT does.
-fn template(processor: &Value, path: &Path) -> Result<(u32, u32), Error> {
-    const SUPPORTED: &str = "\"BertProcessing\", or \"TemplateProcessing\" that means \
-         `[CLS] A [SEP]` with types 0 and `[CLS] A [SEP] B [SEP]` with types 0 0 0 1 1";
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    let ids = match processor["type"].as_str() {
-        Some("BertProcessing") => id(&processor["cls"][1]).zip(id(&processor["sep"][1])),
-        Some("TemplateProcessing") => {
-            let special = |name: &Value, type_id: u32| json!({"SpecialToken": {"id": name, "type_id": type_id}});
-            let text = |name, type_id: u32| json!({"Sequence": {"id": name, "type_id": type_id}});
-            let cls = &processor["single"][0]["SpecialToken"]["id"];
-            let sep = &processor["single"][2]["SpecialToken"]["id"];
-            let single = json!([special(cls, 0), text("A", 0), special(sep, 0)]);
-            let pair = json!([
-                special(cls, 0),
-                text("A", 0),
-                special(sep, 0),
-                text("B", 1),
-                special(sep, 1)
-            ]);
-            let token = |name: &Value| {
-                let ids = &processor["special_tokens"][name.as_str()?]["ids"];
-                id(&ids[0]).filter(|_| ids.as_array().is_some_and(|ids| ids.len() == 1))
-            };
-            if processor["single"] == single && processor["pair"] == pair {
-                token(cls).zip(token(sep))
-            } else {
-                let found = format!(
-                    "\"TemplateProcessing\" with single {} and pair {}",
-                    processor["single"], processor["pair"]
-                );
-                return Err(unsupported(path, "post_processor", found, SUPPORTED));
-            }
-        }
-        _ => {
-            return Err(unsupported(
-                path,
-                "post_processor",
-                type_of(processor),
-                SUPPORTED,
-            ));
-        }
-    };
-    ids.ok_or_else(|| {
-        Error::in_file(
+fn read_tokenizer<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| Error::in_file(path, error))
+}
+
+fn check_truncation<T>(json: &TokenizerJson<T>, path: &Path) -> Result<(), Error> {
+    let truncation = json.truncation.as_ref();
+    match truncation.and_then(|truncation| truncation.direction.as_deref()) {
+        None | Some("Right") => Ok(()),
+        Some(direction) => Err(unsupported(
             path,
-            "post_processor: does not give one id each for its two special tokens",
-        )
-    })
+            "truncation.direction",
+            format!("\"{direction}\""),
+            "\"Right\"",
+        )),
+    }
 }
 
 /// The tokens in the order of their ids, which must be 0, 1, 2 and so on.

@@ -1,62 +1,140 @@
 //! A tokenizer's settings, as the vocabulary section of a `.filbert` file.
 
-use filbert::format::{self, LONGEST_TOKEN, added_token, limits};
+use bytemuck::Zeroable as _;
+use filbert::format::{self, LONGEST_TOKEN, VocabularyKind, added_token, id_bytes, limits};
 
-use super::Settings;
+use super::byte_level::ByteLevelBpe;
 use super::trie::Trie;
+use super::word_piece::WordPiece;
+use super::{Model, Settings};
 use crate::error::Error;
 
-impl Settings {
-    /// The bytes of the section.
-    pub(super) fn section(&self, vocabulary_size: usize) -> Result<Vec<u8>, Error> {
-        let too_large = || self.error("the vocabulary is too large for the format");
-        let size = |n: usize| u32::try_from(n).map_err(|_| too_large());
-        if vocabulary_size > limits::VOCABULARY as usize {
-            return Err(too_large());
-        }
-        self.check_token_lengths()?;
-        let trie = Trie::new(&self.tokens);
-        let nodes = size(trie.labels.len())?;
-        if nodes > limits::NODES {
-            return Err(too_large());
-        }
-        let (records, added_text, added_raw) = self.added_records()?;
-        if self.prefix.len() > LONGEST_TOKEN as usize {
-            return Err(self.error("model.continuing_subword_prefix is too long"));
-        }
+/// The added tokens as they lie in the section.
+struct Added {
+    records: Vec<format::AddedToken>,
+    text: String,
+}
 
+impl Settings {
+    /// The bytes of the section. That of a WordPiece does not state the mask.
+    pub(super) fn section(
+        &self,
+        vocabulary_size: usize,
+        mask: Option<u32>,
+    ) -> Result<Vec<u8>, Error> {
+        if vocabulary_size > limits::VOCABULARY as usize {
+            return Err(self.too_large());
+        }
+        let (records, text, raw) = self.added_records()?;
         let head = format::Vocabulary {
-            tokens: size(self.tokens.len())?,
-            nodes,
-            added_raw: size(added_raw)?,
-            added_normalized: size(records.len() - added_raw)?,
-            prefix_text: size(self.prefix.len())?,
-            added_text: size(added_text.len())?,
-            max_word_chars: u32::try_from(self.max_word_chars).unwrap_or(u32::MAX),
-            unknown: self.unknown,
+            tokens: self.size(self.tokens.len())?,
+            added_raw: self.size(raw)?,
+            added_normalized: self.size(records.len() - raw)?,
+            added_text: self.size(text.len())?,
             classification: self.classification,
             separator: self.separator,
-            flags: self.normalization.flags(),
-            reserved: [0; 5],
+            ..format::Vocabulary::zeroed()
+        };
+        let added = Added { records, text };
+        match &self.model {
+            Model::WordPiece(word_piece) => self.word_piece_section(word_piece, head, &added),
+            Model::ByteLevelBpe(bpe) => {
+                let mask = mask.map_or(0, |id| id + 1);
+                self.bpe_section(bpe, format::Vocabulary { mask, ..head }, &added)
+            }
+        }
+    }
+
+    fn size(&self, n: usize) -> Result<u32, Error> {
+        u32::try_from(n).map_err(|_| self.too_large())
+    }
+
+    fn too_large(&self) -> Error {
+        self.error("the vocabulary is too large for the format")
+    }
+
+    fn word_piece_section(
+        &self,
+        word_piece: &WordPiece,
+        head: format::Vocabulary,
+        added: &Added,
+    ) -> Result<Vec<u8>, Error> {
+        self.check_token_lengths(word_piece)?;
+        let trie = Trie::new(&self.tokens);
+        let nodes = self.size(trie.labels.len())?;
+        if nodes > limits::NODES {
+            return Err(self.too_large());
+        }
+        if word_piece.prefix.len() > LONGEST_TOKEN as usize {
+            return Err(self.error("model.continuing_subword_prefix is too long"));
+        }
+        let head = format::Vocabulary {
+            nodes,
+            prefix_text: self.size(word_piece.prefix.len())?,
+            max_word_chars: u32::try_from(word_piece.max_word_chars).unwrap_or(u32::MAX),
+            unknown: word_piece.unknown,
+            flags: word_piece.normalization.flags(),
+            kind: VocabularyKind::WordPiece as u32,
+            ..head
         };
         let mut section = bytemuck::bytes_of(&head).to_vec();
         section.extend(trie.degrees.to_bytes());
         section.extend(trie.ends.to_bytes());
         let numbers = trie.starts.iter().chain(&trie.ranks);
         section.extend(numbers.flat_map(|number| number.to_le_bytes()));
-        section.extend_from_slice(bytemuck::cast_slice(&records));
+        section.extend_from_slice(bytemuck::cast_slice(&added.records));
         section.extend_from_slice(&trie.labels);
         section.extend_from_slice(&trie.ids);
-        section.extend_from_slice(self.prefix.as_bytes());
-        section.extend_from_slice(added_text.as_bytes());
+        section.extend_from_slice(word_piece.prefix.as_bytes());
+        section.extend_from_slice(added.text.as_bytes());
+        Ok(section)
+    }
+
+    fn bpe_section(
+        &self,
+        bpe: &ByteLevelBpe,
+        head: format::Vocabulary,
+        added: &Added,
+    ) -> Result<Vec<u8>, Error> {
+        let merges = self.size(bpe.merges.len())?;
+        if merges > limits::MERGES {
+            return Err(self.too_large());
+        }
+        let head = format::Vocabulary {
+            flags: bpe.flags,
+            kind: VocabularyKind::ByteLevelBpe as u32,
+            merges,
+            ..head
+        };
+        let (id_bytes, rank_bytes) = (id_bytes(head.tokens), id_bytes(merges));
+        let mut section = bytemuck::bytes_of(&head).to_vec();
+        let mut start = 0;
+        let mut of_left = bpe.merges.iter().map(|merge| merge.left).peekable();
+        for left in 0..head.tokens {
+            section.extend_from_slice(&u32::to_le_bytes(start));
+            while of_left.next_if_eq(&left).is_some() {
+                start += 1;
+            }
+        }
+        section.extend_from_slice(&u32::to_le_bytes(start));
+        section.extend_from_slice(bytemuck::cast_slice(&added.records));
+        let mut put = |numbers: &mut dyn Iterator<Item = u32>, bytes: usize| {
+            section.extend(numbers.flat_map(|number| number.to_le_bytes().into_iter().take(bytes)));
+        };
+        let merges = bpe.merges.iter();
+        put(&mut bpe.bytes.iter().copied(), id_bytes);
+        put(&mut merges.clone().map(|merge| merge.right), id_bytes);
+        put(&mut merges.clone().map(|merge| merge.made), id_bytes);
+        put(&mut merges.map(|merge| merge.rank), rank_bytes);
+        section.extend_from_slice(added.text.as_bytes());
         Ok(section)
     }
 
     /// Tokens that a word can contain must not be longer than the runtime looks.
-    fn check_token_lengths(&self) -> Result<(), Error> {
-        let most_chars = self
+    fn check_token_lengths(&self, word_piece: &WordPiece) -> Result<(), Error> {
+        let most_chars = word_piece
             .max_word_chars
-            .saturating_add(self.prefix.chars().count());
+            .saturating_add(word_piece.prefix.chars().count());
         let too_long = |token: &&String| {
             token.len() > LONGEST_TOKEN as usize && token.chars().count() <= most_chars
         };
@@ -74,7 +152,7 @@ impl Settings {
         let mut patterns = Vec::new();
         for (&id, token) in &self.added {
             let pattern = if token.normalized {
-                self.normalization.normalize(&token.content)?
+                self.model.normalize(&token.content)?
             } else {
                 token.content.clone()
             };

@@ -3,8 +3,8 @@
 use super::{copy_records, malformed, within};
 use crate::error::{Error, ErrorCode};
 use crate::format::{
-    self, Activation, DATA_ALIGN, Header, MAGIC, Problem, Section, SectionKind, Shape, Tensor,
-    align_up, limits,
+    self, Activation, DATA_ALIGN, Head, Header, MAGIC, Problem, Section, SectionKind, Shape,
+    Tensor, align_up, features, limits,
 };
 
 /// Sections that a file of a newer minor version may have.
@@ -169,7 +169,15 @@ pub(super) fn check_checksum(bytes: &[u8], section: &Section, name: &str) -> Res
     ))
 }
 
-pub(super) fn check_shape(shape: &Shape) -> Result<(Activation, Activation, Problem), Error> {
+/// What the numbers in a shape stand for.
+pub(super) struct Choices {
+    pub(super) activation: Activation,
+    pub(super) head_activation: Activation,
+    pub(super) problem: Problem,
+    pub(super) head: Head,
+}
+
+pub(super) fn check_shape(shape: &Shape, required_features: u32) -> Result<Choices, Error> {
     within("shape, layers", shape.layers, 1, limits::LAYERS)?;
     within("shape, hidden", shape.hidden, 1, limits::HIDDEN)?;
     within("shape, heads", shape.heads, 1, shape.hidden)?;
@@ -187,7 +195,7 @@ pub(super) fn check_shape(shape: &Shape) -> Result<(Activation, Activation, Prob
         0,
         limits::TOKEN_TYPES,
     )?;
-    within("shape, labels", shape.labels, 1, limits::LABELS)?;
+    let head = check_head(shape, required_features)?;
     // A pair needs three special tokens.
     within("shape, max tokens", shape.max_tokens, 3, shape.positions)?;
     if u64::from(shape.heads) * u64::from(shape.head_size) != u64::from(shape.hidden) {
@@ -210,9 +218,6 @@ pub(super) fn check_shape(shape: &Shape) -> Result<(Activation, Activation, Prob
             shape.layer_norm_eps,
         ));
     }
-    if shape.reserved != [0; 2] {
-        return Err(malformed("shape, reserved", "zeros", "other values"));
-    }
     let activation = |field, n| {
         Activation::from_u32(n).ok_or_else(|| malformed(field, "an activation from 1 to 4", n))
     };
@@ -223,11 +228,46 @@ pub(super) fn check_shape(shape: &Shape) -> Result<(Activation, Activation, Prob
             shape.problem,
         )
     })?;
-    Ok((
-        activation("shape, activation", shape.activation)?,
-        activation("shape, head activation", shape.head_activation)?,
+    Ok(Choices {
+        activation: activation("shape, activation", shape.activation)?,
+        head_activation: activation("shape, head activation", shape.head_activation)?,
         problem,
-    ))
+        head,
+    })
+}
+
+/// The head, and that what depends on it fits.
+fn check_head(shape: &Shape, required_features: u32) -> Result<Head, Error> {
+    let head = Head::from_u32(shape.head)
+        .ok_or_else(|| malformed("shape, head", "a head from 0 to 4", shape.head))?;
+    let stated = required_features & features::HEADS != 0;
+    if stated == (head == Head::Classification) {
+        return Err(malformed(
+            "header, required features",
+            "bit 0 for a head that is not 0, and for no other",
+            format_args!("{required_features:#x} with head {}", shape.head),
+        ));
+    }
+    let (least, most) = match head {
+        Head::Classification | Head::TokenClassification => (1, limits::LABELS),
+        Head::QuestionAnswering => (2, 2),
+        Head::Embedding | Head::MaskedWords => (0, 0),
+    };
+    within("shape, labels", shape.labels, least, most)?;
+    let most = match head {
+        Head::Embedding => format::embedding::ALL,
+        Head::MaskedWords => shape.vocabulary - 1,
+        _ => 0,
+    };
+    within("shape, head options", shape.head_options, 0, most)?;
+    if head != Head::Classification && shape.problem != Problem::SingleLabel as u32 {
+        return Err(malformed(
+            "shape, problem",
+            "1 for this head",
+            shape.problem,
+        ));
+    }
+    Ok(head)
 }
 
 pub(super) fn check_tensors(

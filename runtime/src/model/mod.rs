@@ -17,8 +17,8 @@ use memmap2::{Mmap, MmapOptions};
 
 use crate::error::{Error, ErrorCode};
 use crate::format::{
-    self, Activation, Columns, Labels, LinearShape, NO_TEXT, PANEL, Problem, Section, SectionKind,
-    SelfTest, SelfTestCase, Shape, Tensor, TensorKind, padded,
+    self, Activation, Columns, Head, Labels, LinearShape, NO_TEXT, PANEL, Problem, Section,
+    SectionKind, SelfTest, SelfTestCase, Shape, Tensor, TensorKind, padded,
 };
 use crate::kernels::PanelCheck;
 use crate::tokenizer::{Tokenizer, VocabularyLayout};
@@ -32,6 +32,7 @@ pub struct Model {
     activation: Activation,
     head_activation: Activation,
     problem: Problem,
+    head: Head,
     version: (u16, u16),
     sections: [Section; SectionKind::ALL.len()],
     tensors: Vec<Tensor>,
@@ -145,11 +146,11 @@ pub(crate) struct Layer<'a> {
 pub(crate) struct Case<'a> {
     pub(crate) first: &'a str,
     pub(crate) second: Option<&'a str>,
-    /// `[labels]`.
-    pub(crate) logits: &'a [f32],
+    /// `[self-test width]`.
+    pub(crate) values: &'a [f32],
 }
 
-/// The self-test's cases, the logits `[cases, labels]`, and the text.
+/// The self-test's cases, their values `[cases, width]`, and the text.
 type SelfTestParts<'a> = (&'a [SelfTestCase], &'a [f32], &'a [u8]);
 
 /// The file contradicts the format: which field, what it must be, what it is.
@@ -333,7 +334,7 @@ impl Model {
                 "more",
             ));
         }
-        let (activation, head_activation, problem) = check_shape(&shape)?;
+        let choices = check_shape(&shape, header.required_features)?;
         let tensors = check_tensors(
             &shape,
             section(SectionKind::Tensors),
@@ -351,12 +352,28 @@ impl Model {
             .collect();
         let vocabulary =
             VocabularyLayout::parse(section(SectionKind::Vocabulary), shape.vocabulary)?;
+        let of_vocabulary = header.required_features & format::features::BYTE_LEVEL_BPE;
+        if of_vocabulary != vocabulary.required_features() {
+            return Err(malformed(
+                "header, required features, of the vocabulary",
+                vocabulary.required_features(),
+                of_vocabulary,
+            ));
+        }
+        if shape.max_tokens < vocabulary.special_tokens() {
+            return Err(malformed(
+                "shape, max tokens",
+                format_args!("{} or more", vocabulary.special_tokens()),
+                shape.max_tokens,
+            ));
+        }
 
         let model = Self {
             shape,
-            activation,
-            head_activation,
-            problem,
+            activation: choices.activation,
+            head_activation: choices.head_activation,
+            problem: choices.problem,
+            head: choices.head,
             version: (header.major, header.minor),
             sections,
             tensors,
@@ -384,6 +401,33 @@ impl Model {
     /// How logits become scores.
     pub fn problem(&self) -> Problem {
         self.problem
+    }
+
+    /// What the model answers.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Refuses a model that does not answer what `user`, a type of this crate, asks.
+    pub(crate) fn check_head(&self, expected: Head, user: &str) -> Result<(), Error> {
+        if self.head == expected {
+            return Ok(());
+        }
+        let fits = match self.head {
+            Head::Classification => "Classifier",
+            Head::TokenClassification => "TokenClassifier",
+            Head::QuestionAnswering => "QuestionAnswerer",
+            Head::Embedding => "Embedder",
+            Head::MaskedWords => "WordFiller",
+        };
+        Err(Error::new(
+            ErrorCode::InvalidArgument,
+            format!(
+                "the model is for {}, and a {user} needs one for {}: open it as a {fits}",
+                self.head.name(),
+                expected.name()
+            ),
+        ))
     }
 
     pub(crate) fn activation(&self) -> Activation {
@@ -581,6 +625,21 @@ impl Model {
         )
     }
 
+    /// The weights that the head reads first, if it has any.
+    pub(crate) fn first_head_weights(&self) -> &[i8] {
+        match self.head {
+            Head::Classification | Head::MaskedWords => self.head_dense().values,
+            Head::TokenClassification | Head::QuestionAnswering => self.classifier().values,
+            Head::Embedding => &[],
+        }
+    }
+
+    /// Between the products of a head for masked words.
+    pub(crate) fn head_norm(&self) -> NormWeights<'_> {
+        self.norm(TensorKind::HeadNorm, 0)
+    }
+
+    /// The last product of the head.
     pub(crate) fn classifier(&self) -> LinearWeights<'_> {
         self.linear(
             TensorKind::Classifier,
@@ -633,8 +692,8 @@ impl Model {
         let (head, rest) =
             split_record::<SelfTest>("selftest", self.section(SectionKind::SelfTest))?;
         let (cases, rest) = split_slice("selftest, cases", rest, u64::from(head.count))?;
-        let logits = u64::from(head.count) * u64::from(self.shape.labels);
-        let (logits, text) = split_slice("selftest, logits", rest, logits)?;
+        let values = u64::from(head.count) * self.shape.self_test_width() as u64;
+        let (values, text) = split_slice("selftest, values", rest, values)?;
         if text.len() as u64 != u64::from(head.text_length) {
             return Err(malformed(
                 "selftest, text length",
@@ -642,7 +701,7 @@ impl Model {
                 head.text_length,
             ));
         }
-        Ok((cases, logits, text))
+        Ok((cases, values, text))
     }
 
     fn check_self_test(&self) -> Result<(), Error> {
@@ -667,19 +726,18 @@ impl Model {
 
     /// The cases of the self-test.
     pub(crate) fn self_test_cases(&self) -> impl Iterator<Item = Case<'_>> {
-        let (cases, logits, text) = self.self_test_parts().expect("checked at open");
-        let labels = self.shape.labels as usize;
+        let (cases, values, text) = self.self_test_parts().expect("checked at open");
         cases
             .iter()
-            .zip(logits.chunks_exact(labels))
-            .map(move |(case, logits)| Case {
+            .zip(values.chunks_exact(self.shape.self_test_width()))
+            .map(move |(case, values)| Case {
                 first: self_test_text(text, case.first_offset, case.first_length)
                     .expect("checked at open"),
                 second: (case.second_length != NO_TEXT).then(|| {
                     self_test_text(text, case.second_offset, case.second_length)
                         .expect("checked at open")
                 }),
-                logits,
+                values,
             })
     }
 }

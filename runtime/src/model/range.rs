@@ -3,7 +3,7 @@
 
 use super::{LinearWeights, Model, NormWeights, malformed};
 use crate::error::Error;
-use crate::format::{BLOCK, PANEL};
+use crate::format::{BLOCK, Head, PANEL};
 
 impl Model {
     /// Checks what can be known of a product's columns without its weights: a sum has the size
@@ -35,7 +35,7 @@ impl Model {
         let head = |output: usize| output % shape.head_stride() < shape.head_size as usize;
         let hidden = |output: usize| output < shape.hidden as usize;
         let inner = |output: usize| output < shape.intermediate as usize;
-        let labels = |output: usize| output < shape.labels as usize;
+        let outputs = |output: usize| output < shape.head_outputs();
         for index in 0..shape.layers as usize {
             let layer = self.layer(index);
             check("query, key and value", index, layer.query_key_value, &head)?;
@@ -43,8 +43,13 @@ impl Model {
             check("feed forward in", index, layer.feed_forward_in, &inner)?;
             check("feed forward out", index, layer.feed_forward_out, &hidden)?;
         }
-        check("head", 0, self.head_dense(), &hidden)?;
-        check("classifier", 0, self.classifier(), &labels)
+        if self.head.has_dense() {
+            check("head", 0, self.head_dense(), &hidden)?;
+        }
+        match self.head {
+            Head::Embedding => Ok(()),
+            _ => check("classifier", 0, self.classifier(), &outputs),
+        }
     }
 
     /// Checks that layer norms give zero in the padding.
@@ -64,6 +69,9 @@ impl Model {
             let layer = self.layer(index);
             check("attention norm", index, layer.attention_norm)?;
             check("feed forward norm", index, layer.feed_forward_norm)?;
+        }
+        if self.head.has_norm() {
+            check("head norm", 0, self.head_norm())?;
         }
         Ok(())
     }
@@ -142,8 +150,18 @@ impl Model {
             check("feed forward out", index, output + residual)?;
             (residual, input) = norm("feed forward norm", index, layer.feed_forward_norm)?;
         }
-        let inner = linear("head", 0, self.head_dense(), input)?;
-        linear("classifier", 0, self.classifier(), inner.max(1.0))?;
+        if self.head.has_dense() {
+            // A tanh reaches 1 whatever it is given.
+            input = linear("head", 0, self.head_dense(), input)?.max(1.0);
+        }
+        if self.head.has_norm() {
+            (_, input) = norm("head norm", 0, self.head_norm())?;
+        }
+        // A sum of logits over all tokens, as in the self-test, stays in range too: there are
+        // at most 2^16, and the limit is far below the largest float.
+        if self.head != Head::Embedding {
+            linear("classifier", 0, self.classifier(), input)?;
+        }
         Ok(())
     }
 }

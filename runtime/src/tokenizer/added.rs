@@ -57,6 +57,15 @@ pub(super) enum Part {
 }
 
 impl AddedTokens<'_> {
+    /// The text of the token with this id.
+    pub(super) fn text_of(&self, id: u32) -> Option<&[u8]> {
+        let has_id = |record: &&Record| bytemuck::cast::<_, format::AddedToken>(**record).id == id;
+        self.records
+            .iter()
+            .find(has_id)
+            .map(|record| self.text(record))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty()
     }

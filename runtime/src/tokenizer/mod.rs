@@ -1,15 +1,20 @@
-//! From text to token ids, as Hugging Face's `tokenizers` does it for BERT.
+//! From text to token ids, as Hugging Face's `tokenizers` does it for BERT and RoBERTa.
 //!
-//! The path of a text: added tokens are cut out of it ([`added`]); what lies between them is
-//! normalized ([`normalizer`]), cut at added tokens once more, and its words become pieces
-//! ([`wordpiece`]). All of it works on the bytes of the vocabulary section where they lie.
+//! The path of a text: added tokens are cut out of it ([`added`]). For BERT, what lies between
+//! them is normalized ([`normalizer`]), cut at added tokens once more, and its words become
+//! pieces ([`wordpiece`]). For RoBERTa it is cut into words ([`gpt2`]), whose bytes are merged
+//! ([`bpe`]). All of it works on the bytes of the vocabulary section where they lie.
 //!
 //! A section may hold anything. [`VocabularyLayout::parse`] checks lengths, added tokens and
-//! the ids in the head. What the trie ([`trie`]) says is checked when a search meets it, and
-//! nonsense there finds no token.
+//! the ids in the head. What the trie ([`trie`]) or the merges say is checked when a search
+//! meets it, and nonsense there finds no token.
 
 mod added;
 mod alignment;
+mod bpe;
+mod gpt2;
+mod ids;
+mod layout;
 mod normalizer;
 mod tables;
 mod trie;
@@ -19,177 +24,19 @@ mod wordpiece;
 
 use std::ops::Range;
 
-use self::added::{AddedTokens, FirstBytes, Part, Record};
+use self::added::{AddedTokens, Part};
 use self::alignment::Aligned;
 pub(crate) use self::alignment::Alignment;
+use self::bpe::ByteLevelBpe;
+pub(crate) use self::bpe::Word;
+use self::ids::Ids;
+pub(crate) use self::layout::VocabularyLayout;
 use self::normalizer::Normalizer;
-use self::trie::Trie;
 pub(crate) use self::truncation::TooLong;
 pub use self::truncation::Truncation;
 use self::wordpiece::WordPiece;
 use crate::error::Error;
-use crate::format::{
-    self, LONGEST_TOKEN, NODES_PER_RANK, NODES_PER_START, Vocabulary, id_bytes, limits,
-};
-
-/// Where the parts of a checked vocabulary section lie.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct VocabularyLayout {
-    head: Vocabulary,
-    /// Where each array of [`Parts`] begins, and the section's end.
-    starts: [usize; PARTS + 1],
-    /// See [`WordPiece::continuation`].
-    continuation: Option<usize>,
-    raw_first_bytes: FirstBytes,
-    normalized_first_bytes: FirstBytes,
-}
-
-/// How many arrays there are behind the head of a vocabulary section.
-const PARTS: usize = 9;
-
-/// The arrays themselves.
-struct Parts<'a> {
-    trie: Trie<'a>,
-    added: &'a [Record],
-    prefix: &'a [u8],
-    added_text: &'a [u8],
-}
-
-fn malformed(problem: impl std::fmt::Display) -> Error {
-    Error::malformed(format_args!("section vocabulary: {problem}"))
-}
-
-impl VocabularyLayout {
-    /// Checks a section, whatever its bytes. `vocabulary` is the number of rows of the word
-    /// embedding, below which every id must lie.
-    pub(crate) fn parse(section: &[u8], vocabulary: u32) -> Result<Self, Error> {
-        let head = section
-            .get(..size_of::<Vocabulary>())
-            .ok_or_else(|| malformed("shorter than its head"))?;
-        let head: Vocabulary = bytemuck::pod_read_unaligned(head);
-        check_head(&head, vocabulary)?;
-
-        let nodes = u64::from(head.nodes);
-        let lengths = [
-            8 * (2 * nodes - 1).div_ceil(64),
-            8 * nodes.div_ceil(64),
-            4 * nodes.div_ceil(NODES_PER_START as u64),
-            4 * nodes.div_ceil(NODES_PER_RANK as u64),
-            (u64::from(head.added_raw) + u64::from(head.added_normalized))
-                * size_of::<format::AddedToken>() as u64,
-            nodes,
-            u64::from(head.tokens) * id_bytes(head.tokens) as u64,
-            u64::from(head.prefix_text),
-            u64::from(head.added_text),
-        ];
-        let mut end = size_of::<Vocabulary>() as u64;
-        let mut starts = [size_of::<Vocabulary>(); PARTS + 1];
-        for (start, length) in starts[1..].iter_mut().zip(lengths) {
-            // Nine terms below 2^39 each.
-            end += length;
-            *start = usize::try_from(end).unwrap_or(usize::MAX);
-        }
-        if end != section.len() as u64 {
-            return Err(malformed(format_args!(
-                "its head implies {end} bytes, it has {}",
-                section.len()
-            )));
-        }
-        let mut layout = Self {
-            head,
-            starts,
-            continuation: None,
-            raw_first_bytes: FirstBytes::default(),
-            normalized_first_bytes: FirstBytes::default(),
-        };
-        let parts = layout.parts(section);
-        layout.continuation = parts.trie.find(parts.prefix);
-        layout.check_added(section, vocabulary)?;
-        Ok(layout)
-    }
-
-    /// Cuts the section that [`parse`](Self::parse) checked.
-    fn parts<'a>(&self, section: &'a [u8]) -> Parts<'a> {
-        let part = |at: usize| &section[self.starts[at]..self.starts[at + 1]];
-        Parts {
-            trie: Trie {
-                degrees: part(0).as_chunks().0,
-                ends: part(1).as_chunks().0,
-                starts: part(2).as_chunks().0,
-                ranks: part(3).as_chunks().0,
-                labels: part(5),
-                ids: part(6),
-                id_bytes: id_bytes(self.head.tokens),
-                tokens: self.head.tokens,
-            },
-            added: part(4).as_chunks().0,
-            prefix: part(7),
-            added_text: part(8),
-        }
-    }
-
-    fn raw(&self) -> Range<usize> {
-        0..self.head.added_raw as usize
-    }
-
-    fn normalized(&self) -> Range<usize> {
-        let start = self.head.added_raw as usize;
-        start..start + self.head.added_normalized as usize
-    }
-
-    fn check_added(&mut self, section: &[u8], vocabulary: u32) -> Result<(), Error> {
-        let parts = self.parts(section);
-        for (range, normalized) in [(self.raw(), false), (self.normalized(), true)] {
-            let added = AddedTokens {
-                records: &parts.added[range],
-                text: parts.added_text,
-                first_bytes: FirstBytes::default(),
-            };
-            let mut first_bytes = FirstBytes::default();
-            let mut previous = &[][..];
-            for bytes in added.records {
-                let record: format::AddedToken = bytemuck::cast(*bytes);
-                let text = added.text(bytes);
-                let sound = record.id < vocabulary
-                    && record.flags & !format::added_token::ALL == 0
-                    && record.length <= LONGEST_TOKEN
-                    && previous < text
-                    && std::str::from_utf8(text).is_ok();
-                if !sound {
-                    return Err(malformed(format_args!(
-                        "added token {} is not valid, or out of order",
-                        record.id
-                    )));
-                }
-                first_bytes.insert(text[0]);
-                previous = text;
-            }
-            if normalized {
-                self.normalized_first_bytes = first_bytes;
-            } else {
-                self.raw_first_bytes = first_bytes;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn check_head(head: &Vocabulary, vocabulary: u32) -> Result<(), Error> {
-    let checks = [
-        ("tokens", head.tokens <= vocabulary),
-        ("nodes", matches!(head.nodes, 1..=limits::NODES)),
-        ("prefix_text", head.prefix_text <= LONGEST_TOKEN),
-        ("unknown", head.unknown < vocabulary),
-        ("classification", head.classification < vocabulary),
-        ("separator", head.separator < vocabulary),
-        ("flags", head.flags & !format::normalizer::ALL == 0),
-        ("reserved", head.reserved == [0; 5]),
-    ];
-    match checks.iter().find(|check| !check.1) {
-        Some((field, _)) => Err(malformed(format_args!("{field} is out of range"))),
-        None => Ok(()),
-    }
-}
+use crate::format::{VocabularyKind, byte_level};
 
 /// A token of a text or pair, and the part of the text that it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,8 +44,12 @@ fn check_head(head: &Vocabulary, vocabulary: u32) -> Result<(), Error> {
 pub struct Token {
     /// Its id: its row of the word embedding.
     pub id: u32,
-    /// The text that it belongs to: 0, or 1 in the second text of a pair and after it.
+    /// Its type: 0, or 1 in the second text of a pair and after it, if the model tells them
+    /// apart so. RoBERTa does not.
     pub token_type: u8,
+    /// The text that it belongs to: 0, or 1 in the second text of a pair. A special token
+    /// belongs to the text before it, and the first of all to the first.
+    pub text: u8,
     /// The byte of that text, as given, where the part begins. Special tokens stand for
     /// nothing: their part is empty, at 0.
     pub start: usize,
@@ -213,6 +64,8 @@ pub(crate) struct Encoding {
     pub(crate) token_types: Vec<u8>,
     /// The bytes of its text that each token stands for, if they were asked for.
     pub(crate) offsets: Vec<Range<usize>>,
+    /// The text of a pair that each token belongs to, if the offsets were asked for.
+    pub(crate) texts: Vec<u8>,
 }
 
 impl Encoding {
@@ -220,16 +73,26 @@ impl Encoding {
         self.ids.clear();
         self.token_types.clear();
         self.offsets.clear();
+        self.texts.clear();
     }
 
     /// All tokens, if the offsets were asked for.
     pub(crate) fn tokens(&self) -> Vec<Token> {
-        let types = self.token_types.iter().zip(&self.offsets);
-        let tokens = self.ids.iter().zip(types);
+        self.tokens_in(0..self.ids.len())
+    }
+
+    /// Some tokens, if the offsets were asked for.
+    pub(crate) fn tokens_in(&self, range: Range<usize>) -> Vec<Token> {
+        let tokens = self.ids.iter().zip(&self.token_types);
+        let places = self.texts.iter().zip(&self.offsets);
         tokens
-            .map(|(&id, (&token_type, offsets))| Token {
+            .zip(places)
+            .skip(range.start)
+            .take(range.len())
+            .map(|((&id, &token_type), (&text, offsets))| Token {
                 id,
                 token_type,
+                text,
                 start: offsets.start,
                 end: offsets.end,
             })
@@ -271,6 +134,13 @@ pub(crate) struct Encoded {
     pub(crate) untruncated_tokens: usize,
 }
 
+impl Encoded {
+    /// Whether the text was cut.
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.untruncated_tokens > self.tokens
+    }
+}
+
 /// Bytes after which a text is normalized in another piece, so that the buffers stay small.
 const CHUNK: usize = 4096;
 
@@ -286,110 +156,21 @@ pub(crate) struct Scratch {
     pub(crate) alignment: Alignment,
     /// Marks that wait for their order.
     pub(crate) marks: Vec<u64>,
+    /// The word that is merged.
+    pub(crate) word: Word,
 }
 
 impl Scratch {
     /// Gives back what a text without spaces needed.
     pub(crate) fn shrink(&mut self) {
-        if self.text.capacity() > MOST_KEPT || self.marks.capacity() > MOST_KEPT {
+        let capacities = [
+            self.text.capacity(),
+            self.marks.capacity(),
+            self.word.symbols.capacity(),
+        ];
+        if capacities.iter().any(|&capacity| capacity > MOST_KEPT) {
             *self = Self::default();
         }
-    }
-}
-
-/// The ids of one text as they arise: those beyond a limit are counted, not kept. With `OFFSETS`
-/// also the bytes of each; without, none of that costs anything.
-struct Ids<'v, const OFFSETS: bool> {
-    ids: &'v mut Vec<u32>,
-    /// The bytes of each token: one for each of `ids`, with `OFFSETS`.
-    offsets: &'v mut Vec<Range<usize>>,
-    /// Where they begin in `ids`.
-    start: usize,
-    /// How many to keep.
-    limit: usize,
-    /// How many there are.
-    count: usize,
-    /// The byte where the next token begins.
-    at: usize,
-    /// The longest sequence that the model takes.
-    max_tokens: usize,
-    /// See [`Ids::length`].
-    length: Option<usize>,
-}
-
-/// Where [`Ids`] can go back to.
-struct Mark {
-    count: usize,
-    at: usize,
-}
-
-impl<'v, const OFFSETS: bool> Ids<'v, OFFSETS> {
-    /// Appends to an encoding.
-    fn new(encoding: &'v mut Encoding, limit: usize, options: &EncodeOptions) -> Self {
-        Self {
-            start: encoding.ids.len(),
-            ids: &mut encoding.ids,
-            offsets: &mut encoding.offsets,
-            limit,
-            count: 0,
-            at: 0,
-            max_tokens: options.max_tokens,
-            length: None,
-        }
-    }
-
-    /// The next token begins at this byte.
-    #[inline]
-    fn move_to(&mut self, at: usize) {
-        if OFFSETS {
-            self.at = at;
-        }
-    }
-
-    /// Appends the token of the next bytes.
-    #[inline]
-    fn push(&mut self, id: u32, bytes: usize) {
-        if self.count < self.limit {
-            self.ids.push(id);
-            if OFFSETS {
-                self.offsets.push(self.at..self.at + bytes);
-            }
-        }
-        self.count += 1;
-        if OFFSETS {
-            self.at += bytes;
-        }
-    }
-
-    fn mark(&self) -> Mark {
-        Mark {
-            count: self.count,
-            at: self.at,
-        }
-    }
-
-    /// Forgets what came after a mark.
-    fn rewind(&mut self, mark: Mark) {
-        let kept = self.start + mark.count.min(self.limit);
-        self.ids.truncate(kept);
-        if OFFSETS {
-            self.offsets.truncate(kept);
-        }
-        (self.count, self.at) = (mark.count, mark.at);
-    }
-
-    #[inline]
-    fn end_word(&mut self) {
-        if self.count >= self.max_tokens && self.length.is_none() {
-            self.length = Some(self.count);
-        }
-    }
-
-    /// The length from which truncation is reckoned. `tokenizers` stops at the first word that
-    /// reaches the longest sequence, so that of two long texts the one whose last word is
-    /// longer counts as the longer.
-    fn length(&self) -> usize {
-        self.length.unwrap_or(self.count)
     }
 }
 
@@ -398,43 +179,61 @@ impl<'v, const OFFSETS: bool> Ids<'v, OFFSETS> {
 pub(crate) struct Tokenizer<'a> {
     raw: AddedTokens<'a>,
     normalized: AddedTokens<'a>,
-    normalizer: Normalizer,
-    wordpiece: WordPiece<'a>,
+    model: Model<'a>,
     classification: u32,
     separator: u32,
+    /// How many separators divide a pair.
+    separators: usize,
+    /// The type of the second text of a pair, and of the separator after it.
+    second_type: u8,
+}
+
+/// What becomes of the text between added tokens.
+#[derive(Clone, Copy)]
+enum Model<'a> {
+    WordPiece(Normalizer, WordPiece<'a>),
+    ByteLevelBpe(ByteLevelBpe<'a>),
 }
 
 impl<'a> Tokenizer<'a> {
     /// Views the section that `layout` was parsed from.
     pub(crate) fn new(layout: &VocabularyLayout, section: &'a [u8]) -> Self {
         let head = &layout.head;
-        let parts = layout.parts(section);
-        let added = |range, first_bytes| AddedTokens {
-            records: &parts.added[range],
-            text: parts.added_text,
-            first_bytes,
+        let model = match layout.kind {
+            VocabularyKind::WordPiece => Model::WordPiece(
+                Normalizer::new(head.flags),
+                WordPiece {
+                    trie: layout.trie(section),
+                    continuation: layout.continuation,
+                    max_word_chars: head.max_word_chars as usize,
+                    unknown: head.unknown,
+                },
+            ),
+            VocabularyKind::ByteLevelBpe => Model::ByteLevelBpe(ByteLevelBpe {
+                merges: layout.merges(section),
+                prefix_space: layout.has(byte_level::PREFIX_SPACE),
+                trim_offsets: layout.has(byte_level::TRIM_OFFSETS),
+                keep_first_space: layout.has(byte_level::KEEP_FIRST_SPACE),
+            }),
         };
         Self {
-            raw: added(layout.raw(), layout.raw_first_bytes),
-            normalized: added(layout.normalized(), layout.normalized_first_bytes),
-            normalizer: Normalizer::new(head.flags),
-            wordpiece: WordPiece {
-                trie: parts.trie,
-                continuation: layout.continuation,
-                max_word_chars: head.max_word_chars as usize,
-                unknown: head.unknown,
-            },
+            raw: layout.raw(section),
+            normalized: layout.normalized(section),
+            model,
             classification: head.classification,
             separator: head.separator,
+            separators: layout.separators(),
+            second_type: u8::from(layout.separators() == 1),
         }
     }
 
     /// Appends the ids and token types of a text, or of a pair, to `encoding`: `[CLS] first
     /// [SEP]`, or `[CLS] first [SEP] second [SEP]`, where the second and its separator have
-    /// type 1; and where each token comes from, if the options ask for it.
+    /// type 1, or `<s> first </s></s> second </s>`, where all have type 0; and where each token
+    /// comes from, if the options ask for it.
     ///
     /// Texts are cut on the right, as the options say, so that there are at most `max_tokens`;
-    /// the special tokens, two or three, are there in any case. A text that may not be cut so
+    /// the special tokens, two to four, are there in any case. A text that may not be cut so
     /// leaves the encoding as it was.
     pub(crate) fn encode(
         &self,
@@ -445,14 +244,17 @@ impl<'a> Tokenizer<'a> {
         scratch: &mut Scratch,
     ) -> Result<Encoded, TooLong> {
         let start = encoding.ids.len();
-        let special = if second.is_some() { 3 } else { 2 };
+        let separators = if second.is_some() { self.separators } else { 0 };
+        let special = 2 + separators;
         let room = options.max_tokens.saturating_sub(special);
 
         encoding.push_special(self.classification, options.offsets);
         let (first_count, first_length) = self.append(first, room, options, encoding, scratch);
         let first_end = encoding.ids.len();
         let second = second.map(|second| {
-            encoding.push_special(self.separator, options.offsets);
+            for _ in 0..separators {
+                encoding.push_special(self.separator, options.offsets);
+            }
             self.append(second, room, options, encoding, scratch)
         });
 
@@ -471,23 +273,54 @@ impl<'a> Tokenizer<'a> {
             });
         };
         // The second text first: then the place of the first is still known.
-        if second.is_some() {
-            let end = encoding.ids.len();
-            let kept = end.min(first_end + 1 + second_kept);
-            encoding.remove(kept..end, options.offsets);
-        }
+        let end = encoding.ids.len();
+        let second_end = end.min(first_end + separators + second_kept);
+        encoding.remove(second_end..end, options.offsets);
         let kept = first_end.min(start + 1 + first_kept);
         encoding.remove(kept..first_end, options.offsets);
-        if second.is_some() {
-            encoding.token_types.resize(kept + 1, 0);
-        }
         encoding.push_special(self.separator, options.offsets);
-        let last_type = u8::from(second.is_some());
-        encoding.token_types.resize(encoding.ids.len(), last_type);
+
+        let end = encoding.ids.len();
+        // A single text ends with the last separator.
+        let second_start = if second.is_some() {
+            kept + separators
+        } else {
+            end
+        };
+        encoding.token_types.resize(second_start, 0);
+        encoding.token_types.resize(end, self.second_type);
+        if options.offsets {
+            encoding.texts.resize(second_start, 0);
+            encoding.texts.resize(end, 1);
+        }
         Ok(Encoded {
             tokens: encoding.ids.len() - start,
             untruncated_tokens,
         })
+    }
+
+    /// The bytes of a token's text, as the vocabulary has it.
+    pub(crate) fn token_text(&self, id: u32) -> Option<Vec<u8>> {
+        let added = || {
+            let mut all = [self.raw, self.normalized].into_iter();
+            all.find_map(|tokens| tokens.text_of(id).map(<[u8]>::to_vec))
+        };
+        let text = match &self.model {
+            Model::WordPiece(_, wordpiece) => wordpiece.trie.text(id),
+            Model::ByteLevelBpe(bpe) => bpe.merges.text(id),
+        };
+        text.or_else(added)
+    }
+
+    /// Whether these neighbours in a text belong to the same word.
+    pub(crate) fn is_inside_word(&self, before: char, after: char) -> bool {
+        match &self.model {
+            Model::WordPiece(..) => {
+                use unicode::{IDEOGRAPH, PUNCTUATION, SPACE, class};
+                (class(before) | class(after)) & (IDEOGRAPH | PUNCTUATION | SPACE) == 0
+            }
+            Model::ByteLevelBpe(_) => gpt2::is_inside_word(before, after),
+        }
     }
 
     /// Appends the first `limit` tokens of a text; how many there are, and [`Ids::length`].
@@ -516,27 +349,54 @@ impl<'a> Tokenizer<'a> {
         ids: &mut Ids<OFFSETS>,
         scratch: &mut Scratch,
     ) {
-        self.raw.split(text, |part| match part {
-            Part::Token(id, range) => {
-                ids.move_to(range.start);
-                ids.push(id, range.len());
-            }
-            Part::Text(range) => self.tokenize_part(text, range, ids, scratch),
+        match &self.model {
+            Model::WordPiece(normalizer, wordpiece) => self.raw.split(text, |part| match part {
+                Part::Token(id, range) => {
+                    ids.move_to(range.start);
+                    ids.push(id, range.len());
+                }
+                Part::Text(range) => {
+                    let models = (normalizer, wordpiece);
+                    self.tokenize_part(text, range, models, ids, scratch);
+                }
+            }),
+            Model::ByteLevelBpe(bpe) => self.raw.split(text, |part| match part {
+                Part::Token(id, range) => bpe.push_added(id, text, range, ids),
+                Part::Text(range) => self.merge_part(text, range, bpe, ids, &mut scratch.word),
+            }),
+        }
+    }
+
+    /// Appends the ids of a part of a text in which no raw added token is, by byte-level BPE.
+    fn merge_part<const OFFSETS: bool>(
+        &self,
+        text: &str,
+        part: Range<usize>,
+        bpe: &ByteLevelBpe<'_>,
+        ids: &mut Ids<OFFSETS>,
+        word: &mut Word,
+    ) {
+        let start = part.start;
+        let whole = |range: Range<usize>| start + range.start..start + range.end;
+        self.normalized.split(&text[part], |part| match part {
+            Part::Token(id, range) => bpe.push_added(id, text, whole(range), ids),
+            Part::Text(range) => bpe.words(text, whole(range), ids, word),
         });
     }
 
-    /// Appends the ids of a part of a text in which no raw added token is.
+    /// Appends the ids of a part of a text in which no raw added token is, by WordPiece.
     fn tokenize_part<const OFFSETS: bool>(
         &self,
         text: &str,
         part: Range<usize>,
+        models: (&Normalizer, &WordPiece<'_>),
         ids: &mut Ids<OFFSETS>,
         scratch: &mut Scratch,
     ) {
         let mut rest = part;
         while !rest.is_empty() {
             let end = rest.start + self.chunk(&text.as_bytes()[rest.clone()]);
-            self.tokenize_chunk(text, rest.start..end, ids, scratch);
+            self.tokenize_chunk(text, rest.start..end, models, ids, scratch);
             rest.start = end;
         }
     }
@@ -553,6 +413,7 @@ impl<'a> Tokenizer<'a> {
         &self,
         text: &str,
         part: Range<usize>,
+        (normalizer, wordpiece): (&Normalizer, &WordPiece<'_>),
         ids: &mut Ids<OFFSETS>,
         scratch: &mut Scratch,
     ) {
@@ -560,6 +421,7 @@ impl<'a> Tokenizer<'a> {
             text: normalized,
             alignment,
             marks,
+            ..
         } = scratch;
         let original = &text[part.clone()];
         let before = ids.ids.len();
@@ -568,12 +430,12 @@ impl<'a> Tokenizer<'a> {
                 text: normalized,
                 alignment,
             };
-            self.normalizer.normalize(original, &mut aligned, marks);
+            normalizer.normalize(original, &mut aligned, marks);
         } else {
-            self.normalizer.normalize(original, normalized, marks);
+            normalizer.normalize(original, normalized, marks);
         }
         if self.normalized.is_empty() {
-            self.wordpiece.words(normalized, 0, ids);
+            wordpiece.words(normalized, 0, ids);
         } else {
             self.normalized.split(normalized, |part| match part {
                 Part::Token(id, range) => {
@@ -582,7 +444,7 @@ impl<'a> Tokenizer<'a> {
                 }
                 Part::Text(range) => {
                     let start = range.start;
-                    self.wordpiece.words(&normalized[range], start, ids);
+                    wordpiece.words(&normalized[range], start, ids);
                 }
             });
         }
@@ -637,7 +499,7 @@ pub fn tokenize_section(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::normalizer;
+    use crate::format::{Vocabulary, normalizer};
     use crate::tokenizer::trie::tests::Arrays;
 
     const TOKENS: [&str; 5] = ["[UNK]", "[CLS]", "[SEP]", "a", "##b"];
@@ -656,7 +518,10 @@ mod tests {
             classification: 1,
             separator: 2,
             flags: normalizer::ALL,
-            reserved: [0; 5],
+            kind: 0,
+            merges: 0,
+            mask: 0,
+            reserved: [0; 2],
         };
         let mut section = bytemuck::bytes_of(&head).to_vec();
         section.extend(trie.degrees.iter().chain(&trie.ends).flatten());

@@ -62,6 +62,54 @@ impl Trie<'_> {
         Some((self.id(node)?, length))
     }
 
+    /// The bytes of the token with this id.
+    pub(super) fn text(&self, id: u32) -> Option<Vec<u8>> {
+        let wanted = id.to_le_bytes();
+        let mut ids = self.ids.chunks_exact(self.id_bytes);
+        let place = ids.position(|bytes| bytes == &wanted[..self.id_bytes])?;
+        let mut node = self.end(place)?;
+        let mut text = Vec::new();
+        while node != Self::ROOT {
+            if text.len() == LONGEST_TOKEN as usize {
+                return None;
+            }
+            text.push(*self.labels.get(node)?);
+            node = self.parent(node)?;
+        }
+        text.reverse();
+        Some(text)
+    }
+
+    /// The node where a token ends, of which there are as many before it as `place` says.
+    fn end(&self, mut place: usize) -> Option<usize> {
+        for (word, bytes) in self.ends.iter().enumerate() {
+            let mut word_ends = u64::from_le_bytes(*bytes);
+            let count = word_ends.count_ones() as usize;
+            if place < count {
+                for _ in 0..place {
+                    word_ends &= word_ends - 1;
+                }
+                return Some(word * 64 + word_ends.trailing_zeros() as usize);
+            }
+            place -= count;
+        }
+        None
+    }
+
+    /// The node that has this one, not the root, as a child: the last one before it whose
+    /// children do not begin after it.
+    fn parent(&self, node: usize) -> Option<usize> {
+        let (mut parent, mut end) = (Self::ROOT, node);
+        while end - parent > 1 {
+            let middle = parent + (end - parent) / 2;
+            match self.children(middle)?.0 <= node {
+                true => parent = middle,
+                false => end = middle,
+            }
+        }
+        Some(parent)
+    }
+
     /// The child of a node by its byte.
     #[inline]
     fn child(&self, node: usize, byte: u8) -> Option<usize> {
@@ -264,8 +312,10 @@ pub(super) mod tests {
         for (id, token) in (0..).zip(&tokens) {
             let node = trie.find(token).unwrap();
             assert_eq!(trie.id(node), Some(id), "{token:?}");
+            assert_eq!(trie.text(id).as_ref(), Some(token));
         }
         assert_eq!(trie.find(b"abx"), None);
+        assert_eq!(trie.text(tokens.len() as u32), None);
     }
 
     #[test]
@@ -275,6 +325,7 @@ pub(super) mod tests {
         let ones = [[0xFF; 8]; 4096];
         trie.degrees = &ones;
         assert_eq!(trie.longest(Trie::ROOT, b"ab"), None);
+        assert_eq!(trie.text(1), None);
         let far = [[0xFF; 4]; 1];
         trie = arrays.trie();
         trie.starts = &far;

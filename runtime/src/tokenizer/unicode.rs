@@ -41,6 +41,45 @@ const fn expand<const N: usize>(runs: &[(u16, u8)]) -> [u8; N] {
     values
 }
 
+/// What a character is to GPT-2's pattern, of which each holds for some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Other,
+    /// `\p{L}`.
+    Letter,
+    /// `\p{N}`.
+    Number,
+    /// `\s`.
+    Space,
+}
+
+static KIND_BLOCK_OF: [u8; tables::KIND_BLOCK_OF_LEN] = expand(&tables::KIND_BLOCK_RUNS);
+/// Four to a byte, the first in its lowest bits.
+static KINDS: [u8; tables::KINDS_LEN / 4] = pack(&expand(&tables::KIND_RUNS));
+
+const fn pack<const N: usize>(kinds: &[u8; tables::KINDS_LEN]) -> [u8; N] {
+    let mut packed = [0; N];
+    let mut at = 0;
+    while at < tables::KINDS_LEN {
+        packed[at / 4] |= kinds[at] << (at % 4 * 2);
+        at += 1;
+    }
+    packed
+}
+
+/// The kind of a character.
+#[inline]
+pub(super) fn kind(c: char) -> Kind {
+    let c = c as usize;
+    let at = usize::from(KIND_BLOCK_OF[c >> 7]) << 7 | c & 127;
+    match KINDS[at / 4] >> (at % 4 * 2) & 3 {
+        0 => Kind::Other,
+        1 => Kind::Letter,
+        2 => Kind::Number,
+        _ => Kind::Space,
+    }
+}
+
 /// The bits above that hold for a character.
 #[inline]
 pub(super) fn class(c: char) -> u8 {
@@ -118,6 +157,25 @@ pub(super) fn lowercase(c: char, mut emit: impl FnMut(char)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds() {
+        for (c, expected) in [
+            ('a', Kind::Letter),
+            ('語', Kind::Letter),
+            ('ª', Kind::Letter),
+            ('½', Kind::Number),
+            ('\u{2028}', Kind::Space),
+            ('\u{85}', Kind::Space),
+            ('\u{301}', Kind::Other),
+            ('_', Kind::Other),
+            (char::MAX, Kind::Other),
+        ] {
+            assert_eq!(kind(c), expected, "{c:?}");
+        }
+        // Both tables say the same of whitespace.
+        assert!(('\0'..=char::MAX).all(|c| (kind(c) == Kind::Space) == (class(c) & SPACE != 0)));
+    }
 
     fn decomposition(c: char) -> String {
         let mut text = String::new();

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Ids;
+use super::ids::Ids;
 use super::trie::Trie;
 use super::unicode::{PUNCTUATION, SPACE, ascii_class, class};
 

@@ -1,5 +1,7 @@
-//! From each text's first token to its logits, and from logits to scores.
+//! From each text's first token to its logits, and from logits to scores: BERT's pooler and
+//! classifier, and what other families have in their place.
 
+use super::{multiply_classifier, one_row_a_text};
 use crate::executor::Executor;
 use crate::format::{Problem, padded};
 use crate::kernels::Kernels;
@@ -9,10 +11,9 @@ use crate::linear::{self, QuantizedRows};
 use crate::model::Model;
 use crate::workspace::Workspace;
 
-/// Writes the logits to the workspace, `[texts, padded labels]`.
-pub(crate) fn compute_logits(executor: Executor<'_>, model: &Model, workspace: &mut Workspace) {
+/// The output of a text is its logits.
+pub(super) fn compute(executor: Executor<'_>, model: &Model, workspace: &mut Workspace) {
     let hidden = padded(model.shape().hidden as usize);
-    let labels = padded(model.shape().labels as usize);
     let scales = &mut workspace.scales;
     let rows = scales.len();
     let quantized = workspace.quantized.first(rows * hidden);
@@ -35,17 +36,8 @@ pub(crate) fn compute_logits(executor: Executor<'_>, model: &Model, workspace: &
         MatrixMut::new(quantized, hidden),
         scales,
     );
-    let logits = workspace.logits.first(rows * labels);
-    linear::multiply(
-        executor,
-        model.classifier(),
-        QuantizedRows {
-            values: Matrix::new(quantized, hidden),
-            scales,
-        },
-        &[],
-        PanelsMut::new(MatrixMut::new(logits, labels)),
-    );
+    multiply_classifier(executor, model, workspace);
+    one_row_a_text(workspace);
 }
 
 /// Turns logits into scores, in place.

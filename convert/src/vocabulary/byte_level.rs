@@ -1,0 +1,380 @@
+//! RoBERTa's tokenizer: `tokenizer.json` with a byte-level BPE, or `vocab.json` and `merges.txt`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use filbert::format::byte_level;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::folder::{Folder, Role};
+use super::json::{Config, Pairs, TokenizerJson, read_json, read_text};
+use super::template::{PairTemplate, SpecialIds, special_ids};
+use super::{
+    BPE_VOCABULARY, CONFIG, MERGES, Model, Settings, TOKENIZER, id_of, ordered, type_of,
+    unsupported,
+};
+use crate::error::Error;
+
+/// Classes whose fast tokenizer is RoBERTa's, so that `vocab.json` and `merges.txt` alone say
+/// what it does.
+const ROBERTA_CLASSES: [&str; 4] = ["Roberta", "Bart", "Longformer", "LED"];
+
+/// What of a tokenizer is RoBERTa's own.
+#[derive(Debug)]
+pub(super) struct ByteLevelBpe {
+    /// The token of each byte.
+    pub(super) bytes: [u32; 256],
+    /// In the order of their left token, then of their right one.
+    pub(super) merges: Vec<Merge>,
+    /// Of [`byte_level`].
+    pub(super) flags: u32,
+}
+
+/// Two tokens that make one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Merge {
+    pub(super) left: u32,
+    pub(super) right: u32,
+    pub(super) made: u32,
+    /// The least is done first. Ranks are 0, 1, 2 and so on, once each.
+    pub(super) rank: u32,
+}
+
+#[derive(Deserialize)]
+pub(super) struct BpeJson {
+    dropout: Option<f64>,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
+    ignore_merges: Option<bool>,
+    vocab: Pairs,
+    merges: Vec<MergeJson>,
+}
+
+/// Both spellings of a merge.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum MergeJson {
+    Text(String),
+    Pair(String, String),
+}
+
+/// `ByteLevel`, as pre-tokenizer and as post-processor.
+#[derive(Deserialize)]
+struct ByteLevelJson {
+    add_prefix_space: bool,
+    trim_offsets: bool,
+    use_regex: Option<bool>,
+}
+
+/// What becomes of the offsets.
+struct Offsets {
+    trim: bool,
+    /// Whether the one space before the first token is left.
+    keep_first_space: bool,
+}
+
+impl ByteLevelBpe {
+    fn new(
+        tokens: &[String],
+        merges: impl Iterator<Item = Result<(String, String), String>>,
+        path: &Path,
+    ) -> Result<Self, Error> {
+        let ids: HashMap<&str, u32> = tokens.iter().map(String::as_str).zip(0..).collect();
+        let mut bytes = [0; 256];
+        for (byte, id) in (0..=u8::MAX).zip(&mut bytes) {
+            let text = character(byte).to_string();
+            *id = *ids.get(&*text).ok_or_else(|| {
+                Error::in_file(
+                    path,
+                    format!(
+                        "has no token {text:?} for the byte {byte:#04x}; supported is byte-level \
+                         BPE with a token for each of the 256 bytes"
+                    ),
+                )
+            })?;
+        }
+        Ok(Self {
+            bytes,
+            merges: ranked(&ids, merges).map_err(|message| Error::in_file(path, message))?,
+            flags: 0,
+        })
+    }
+
+    fn set(&mut self, flag: u32, on: bool) {
+        if on {
+            self.flags |= flag;
+        }
+    }
+
+    /// Whether two separators divide a pair.
+    pub(super) fn doubles_separator(&self) -> bool {
+        self.flags & byte_level::DOUBLE_SEPARATOR != 0
+    }
+}
+
+/// The character that stands for a byte in the texts of tokens: itself, if it can be seen, or
+/// else the next of those from U+0100 on. GPT-2's `bytes_to_unicode`.
+fn character(byte: u8) -> char {
+    let seen = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    if seen(&byte) {
+        return char::from(byte);
+    }
+    let unseen = (0..byte).filter(|byte| !seen(byte)).count();
+    char::from_u32(0x100 + unseen as u32).unwrap_or_default()
+}
+
+/// The merges, in the order of their tokens. Of several for the same two tokens, the last counts.
+fn ranked(
+    ids: &HashMap<&str, u32>,
+    merges: impl Iterator<Item = Result<(String, String), String>>,
+) -> Result<Vec<Merge>, String> {
+    let mut by_pair = BTreeMap::new();
+    for (rank, merge) in merges.enumerate() {
+        let (left, right) = merge?;
+        let id = |token: &str| {
+            ids.get(token).copied().ok_or_else(|| {
+                format!(
+                    "merge {rank}, of {left:?} and {right:?}: {token:?} is not in the vocabulary"
+                )
+            })
+        };
+        let made = id(&format!("{left}{right}"))?;
+        by_pair.insert((id(&left)?, id(&right)?), (rank, made));
+    }
+    let mut merges: Vec<_> = by_pair
+        .into_iter()
+        .map(|((left, right), (rank, made))| (rank, left, right, made))
+        .collect();
+    // Ranks without gaps.
+    merges.sort_unstable();
+    let ranked = (0..).zip(merges);
+    let mut merges: Vec<_> = ranked
+        .map(|(rank, (_, left, right, made))| Merge {
+            left,
+            right,
+            made,
+            rank,
+        })
+        .collect();
+    merges.sort_unstable_by_key(|merge| (merge.left, merge.right));
+    Ok(merges)
+}
+
+/// The two tokens of a merge that is written as text.
+fn parts(text: &str, rank: usize) -> Result<(String, String), String> {
+    match text.split_once(' ') {
+        Some((left, right)) if !right.contains(' ') => Ok((left.to_owned(), right.to_owned())),
+        _ => Err(format!(
+            "merge {rank} is {text:?}; expected are two tokens and one space between them"
+        )),
+    }
+}
+
+/// The settings of a `tokenizer.json` with a BPE.
+pub(super) fn from_json(
+    path: PathBuf,
+    json: TokenizerJson<BpeJson>,
+    config: &Config,
+) -> Result<Settings, Error> {
+    check_model(&json.model, &path)?;
+    if !json.normalizer.is_null() {
+        let found = type_of(&json.normalizer);
+        return Err(unsupported(&path, "normalizer", found, "none"));
+    }
+    let before = byte_level_json(&json.pre_tokenizer, "pre_tokenizer", &path)?;
+    if before.use_regex == Some(false) {
+        return Err(unsupported(
+            &path,
+            "pre_tokenizer.use_regex",
+            "false",
+            "true",
+        ));
+    }
+    let (ids, offsets) = post_processor(&json.post_processor, &path)?;
+    check_agreement(&before, &offsets, config, &path)?;
+
+    let tokens = ordered(json.model.vocab, &path)?;
+    // As `tokenizers` counts them.
+    let written =
+        json.model.merges.into_iter().filter(
+            |merge| !matches!(merge, MergeJson::Text(text) if text.starts_with("#version")),
+        );
+    let merges = written.enumerate().map(|(rank, merge)| match merge {
+        MergeJson::Text(text) => parts(&text, rank),
+        MergeJson::Pair(left, right) => Ok((left, right)),
+    });
+    let mut bpe = ByteLevelBpe::new(&tokens, merges, &path)?;
+    bpe.set(byte_level::PREFIX_SPACE, before.add_prefix_space);
+    bpe.set(byte_level::TRIM_OFFSETS, offsets.trim);
+    bpe.set(byte_level::KEEP_FIRST_SPACE, offsets.keep_first_space);
+    bpe.set(
+        byte_level::DOUBLE_SEPARATOR,
+        ids.pair == PairTemplate::Roberta,
+    );
+    let model = Model::ByteLevelBpe(bpe);
+    let mut settings = Settings::new(path, tokens, model, ids.classification, ids.separator);
+    settings.add_stated(json.added_tokens)?;
+    Ok(settings)
+}
+
+/// Checks what would merge otherwise. `unk_token`, `fuse_unk` and `byte_fallback` have no effect,
+/// since each byte has a token.
+fn check_model(model: &BpeJson, path: &Path) -> Result<(), Error> {
+    if let Some(dropout) = model.dropout.filter(|&dropout| dropout != 0.0) {
+        return Err(unsupported(path, "model.dropout", dropout, "none"));
+    }
+    for (field, affix) in [
+        (
+            "model.continuing_subword_prefix",
+            &model.continuing_subword_prefix,
+        ),
+        ("model.end_of_word_suffix", &model.end_of_word_suffix),
+    ] {
+        if let Some(affix) = affix.as_ref().filter(|affix| !affix.is_empty()) {
+            return Err(unsupported(path, field, format!("{affix:?}"), "none"));
+        }
+    }
+    if model.ignore_merges == Some(true) {
+        return Err(unsupported(path, "model.ignore_merges", "true", "false"));
+    }
+    Ok(())
+}
+
+fn byte_level_json(value: &Value, field: &str, path: &Path) -> Result<ByteLevelJson, Error> {
+    if value["type"] != "ByteLevel" {
+        return Err(unsupported(path, field, type_of(value), "\"ByteLevel\""));
+    }
+    ByteLevelJson::deserialize(value)
+        .map_err(|error| Error::in_file(path, format!("{field} (ByteLevel): {error}")))
+}
+
+/// Where the special tokens go, and what becomes of the offsets.
+fn post_processor(value: &Value, path: &Path) -> Result<(SpecialIds, Offsets), Error> {
+    const TEMPLATES: [PairTemplate; 2] = [PairTemplate::Roberta, PairTemplate::Bert];
+    let ids = |value| special_ids(value, &TEMPLATES, path);
+    match value["type"].as_str() {
+        Some("RobertaProcessing") => {
+            let flag = |name: &str| {
+                value[name].as_bool().ok_or_else(|| {
+                    let field = format!("post_processor.{name}");
+                    unsupported(path, &field, &value[name], "true or false")
+                })
+            };
+            let offsets = Offsets {
+                trim: flag("trim_offsets")?,
+                keep_first_space: flag("add_prefix_space")?,
+            };
+            Ok((ids(value)?, offsets))
+        }
+        Some("Sequence") => {
+            let processors = value["processors"].as_array().map(Vec::as_slice);
+            let Some([first, second]) = processors else {
+                let found = format!("\"Sequence\" of {}", value["processors"]);
+                let supported = "\"Sequence\" of \"ByteLevel\" and \"TemplateProcessing\"";
+                return Err(unsupported(path, "post_processor", found, supported));
+            };
+            let byte_level = byte_level_json(first, "post_processor.processors[0]", path)?;
+            if second["type"] != "TemplateProcessing" {
+                return Err(unsupported(
+                    path,
+                    "post_processor.processors[1]",
+                    type_of(second),
+                    "\"TemplateProcessing\"",
+                ));
+            }
+            let offsets = Offsets {
+                trim: byte_level.trim_offsets,
+                keep_first_space: byte_level.add_prefix_space,
+            };
+            Ok((ids(second)?, offsets))
+        }
+        _ => {
+            let offsets = Offsets {
+                trim: false,
+                keep_first_space: false,
+            };
+            Ok((ids(value)?, offsets))
+        }
+    }
+}
+
+/// transformers lets `tokenizer_config.json` overrule `tokenizer.json`, `tokenizers` does not
+/// read it: so they must agree.
+fn check_agreement(
+    before: &ByteLevelJson,
+    offsets: &Offsets,
+    config: &Config,
+    path: &Path,
+) -> Result<(), Error> {
+    let refuse = |field: &str, stated: bool| {
+        Error::in_file(
+            &path.with_file_name(CONFIG),
+            format!(
+                "{field}: found {stated}, which contradicts {TOKENIZER}; make them agree with \
+                 how the model was trained"
+            ),
+        )
+    };
+    if let Some(stated) = config.add_prefix_space
+        && (before.add_prefix_space != stated
+            || (offsets.trim && offsets.keep_first_space != stated))
+    {
+        return Err(refuse("add_prefix_space", stated));
+    }
+    match config.trim_offsets {
+        Some(stated) if stated != offsets.trim => Err(refuse("trim_offsets", stated)),
+        _ => Ok(()),
+    }
+}
+
+/// The settings of a folder with `vocab.json` and `merges.txt`.
+pub(super) fn from_folder(folder: &Folder<'_>) -> Result<Settings, Error> {
+    folder.check_class(&ROBERTA_CLASSES, "RobertaTokenizer and its kin")?;
+    let (path, merges_path) = (folder.path.join(BPE_VOCABULARY), folder.path.join(MERGES));
+    if !merges_path.exists() {
+        return Err(Error::in_file(
+            folder.path,
+            format!("has {BPE_VOCABULARY}, but neither {MERGES} nor {TOKENIZER}"),
+        ));
+    }
+    let pairs: Option<Pairs> = read_json(&path)?;
+    let tokens = ordered(pairs.unwrap_or(Pairs(Vec::new())), &path)?;
+    let text = read_text(&merges_path)?;
+    let lines = text.lines().filter(|line| !line.starts_with("#version"));
+    let merges = lines.enumerate().map(|(rank, line)| parts(line, rank));
+    let mut bpe = ByteLevelBpe::new(&tokens, merges, &merges_path)?;
+    let prefix_space = folder.config.add_prefix_space.unwrap_or(false);
+    bpe.set(byte_level::PREFIX_SPACE, prefix_space);
+    bpe.set(byte_level::KEEP_FIRST_SPACE, prefix_space);
+    bpe.set(
+        byte_level::TRIM_OFFSETS,
+        folder.config.trim_offsets.unwrap_or(true),
+    );
+    bpe.set(byte_level::DOUBLE_SEPARATOR, true);
+
+    let separator = folder.token(Role::Separator, "</s>");
+    let classification = folder.token(Role::Classification, "<s>");
+    let separator_id = id_of(&tokens, &separator.content, "sep_token", &path)?;
+    let classification_id = id_of(&tokens, &classification.content, "cls_token", &path)?;
+    let mut special = vec![separator, classification];
+    for (role, default) in [
+        (Role::Beginning, "<s>"),
+        (Role::End, "</s>"),
+        (Role::Unknown, "<unk>"),
+        (Role::Padding, "<pad>"),
+        (Role::Mask, "<mask>"),
+    ] {
+        // A vocabulary without them is complete for a classifier.
+        if folder.names(role) || tokens.iter().any(|token| token == default) {
+            let mut token = folder.token(role, default);
+            // As RobertaTokenizerFast has the mask, if only its text is given.
+            token.lstrip |= matches!(role, Role::Mask) && !folder.describes(role);
+            special.push(token);
+        }
+    }
+    let model = Model::ByteLevelBpe(bpe);
+    let mut settings = Settings::new(path, tokens, model, classification_id, separator_id);
+    folder.add(special, &mut settings)?;
+    Ok(settings)
+}
