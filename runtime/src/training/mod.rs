@@ -9,6 +9,7 @@
 mod cross_validation;
 mod elementary;
 mod fit;
+mod head;
 mod lbfgs;
 mod objective;
 mod preconditioner;
@@ -20,6 +21,7 @@ use crate::cancellation::{Cancellation, Stop};
 use crate::error::Error;
 use crate::workers::Workers;
 use fit::{Fitter, Precision};
+pub use head::HeadTrainer;
 use samples::{Samples, invalid};
 
 /// The strengths that are compared where none is given: `C` as scikit-learn has it, so the first
@@ -118,6 +120,13 @@ impl TrainingOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TrainingStep {
+    /// Of so many texts, the features of so many are there.
+    Features {
+        /// Texts that are done.
+        done: usize,
+        /// All texts.
+        total: usize,
+    },
     /// Of so many fits of the cross-validation, so many are done.
     Validation {
         /// Fits that are done.
