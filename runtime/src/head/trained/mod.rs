@@ -70,11 +70,6 @@ impl TrainedHead {
         Self::from_bytes(&bytes).map_err(|error| error.in_file(path))
     }
 
-    /// Whether a file begins as those of heads do.
-    pub fn is_head(bytes: &[u8]) -> bool {
-        bytes.starts_with(&file::MAGIC)
-    }
-
     /// The labels, in the order of the logits.
     pub fn labels(&self) -> impl ExactSizeIterator<Item = &str> {
         self.labels.iter().map(String::as_str)
@@ -92,6 +87,12 @@ impl TrainedHead {
     /// Features of a text: the width of its encoder.
     pub fn width(&self) -> usize {
         self.weights.len() / self.labels.len()
+    }
+
+    /// The encoder that it was trained on, for people: the lengths and checksums of the sections
+    /// of its file that features depend on.
+    pub fn encoder(&self) -> String {
+        self.encoder.to_string()
     }
 
     /// What was told of the training, as JSON; empty, if nothing was. The runtime does not read
