@@ -228,13 +228,23 @@ fn refusals_name_the_file_and_what_to_do() {
         &["one.tsv: line 2: the model has no label \"X\""],
     );
 
-    // Another file of the same checkpoint: its weights are others.
+    // The same weights with another layer norm are another encoder.
+    let checkpoint = folder.path("other");
+    fs::create_dir(&checkpoint).unwrap();
+    for name in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ] {
+        let target = PathBuf::from(&checkpoint).join(name);
+        fs::copy(PathBuf::from(CHECKPOINT).join(name), target).unwrap();
+    }
+    let config = fs::read_to_string(PathBuf::from(&checkpoint).join("config.json")).unwrap();
+    let config = config.replace("1e-12", "1e-11");
+    fs::write(PathBuf::from(&checkpoint).join("config.json"), config).unwrap();
     let other = folder.path("other.filbert");
-    let balance = folder.write(
-        "balance.tsv",
-        "text\tlabel\nfine\tPOSITIVE\nbad\tNEGATIVE\n",
-    );
-    succeeded(&["convert", CHECKPOINT, "-o", &other, "--calibrate", &balance]);
+    succeeded(&["convert", &checkpoint, "-o", &other]);
     for arguments in [
         &["classify", &other, "--head", &head, "text"][..],
         &["eval", &other, &texts, "--head", &head],
