@@ -52,12 +52,15 @@ pub(crate) struct Arguments {
     model: PathBuf,
     /// The labelled texts
     tsv: PathBuf,
+    /// A head that `filbert train` made on this encoder, in place of the model's own
+    #[arg(long, value_name = "FILE")]
+    head: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
     /// The checkpoint that the model came from: compare with it, in float32
     #[cfg(feature = "onnx")]
-    #[arg(long, value_name = "CHECKPOINT")]
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "head")]
     reference: Option<PathBuf>,
     /// Threads; the answers do not depend on it
     #[arg(long, value_name = "N", default_value = "1")]
@@ -73,7 +76,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let threads = arguments.threads.get();
     let model = model::open(&arguments.model)?;
-    let classifier = Classifier::new(model, &Options::new().threads(threads))?;
+    let head = model::open_head(arguments.head.as_deref(), &model)?;
+    let classifier = model::classifier(model, head, &Options::new().threads(threads))?;
     let mut progress = ProgressBars::default();
     #[cfg(feature = "onnx")]
     let evaluation = match &reference {

@@ -13,6 +13,7 @@ mod inspect;
 mod model;
 mod selftest;
 mod terminal;
+mod train;
 mod verify;
 
 use std::io;
@@ -101,6 +102,7 @@ enum Command {
     #[cfg(feature = "convert")]
     Convert(convert::Arguments),
     Eval(eval::Arguments),
+    Train(train::Arguments),
     Inspect(inspect::Arguments),
     Verify(verify::Arguments),
     Selftest(selftest::Arguments),
@@ -149,6 +151,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "convert")]
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Selftest(arguments) => selftest::run(&arguments),

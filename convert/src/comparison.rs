@@ -62,7 +62,7 @@ pub fn compare(
     checkpoint: &Checkpoint,
     progress: &mut dyn Progress,
 ) -> Result<Evaluation, Error> {
-    let labels: Vec<&str> = classifier.model().labels().collect();
+    let labels: Vec<&str> = classifier.labels().collect();
     check_labels(checkpoint, &labels)?;
     let answers = Answers::new(classifier, dataset, progress)?;
     progress.begin("preparing the float32 reference", 1);

@@ -107,9 +107,8 @@ impl Answers {
         dataset: &Dataset,
         progress: &mut dyn Progress,
     ) -> Result<Self, Error> {
-        let model = classifier.model();
-        check_problem(model.problem())?;
-        let labels: Vec<&str> = model.labels().collect();
+        check_problem(classifier.problem())?;
+        let labels: Vec<&str> = classifier.labels().collect();
         let mut targets = dataset.targets(&labels)?.into_iter();
         let inputs: Vec<Input<'_>> = dataset.examples().iter().map(|e| e.input()).collect();
         let mut answers = Self {
@@ -136,7 +135,7 @@ impl Answers {
 
     /// The figures of these answers, compared with nothing.
     pub(crate) fn evaluation(&self, classifier: &Classifier, dataset: &Dataset) -> Evaluation {
-        let labels: Vec<&str> = classifier.model().labels().collect();
+        let labels: Vec<&str> = classifier.labels().collect();
         let mut tally = Tally::new(labels.len());
         for (target, logits) in &self.texts {
             tally.add(*target, logits);
