@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use filbert::format::Activation;
-use filbert::{Classifier, ErrorCode, Model, Problem, TrainedHead};
+use filbert::{ErrorCode, Head, Model, Options, Problem, Runner, TrainedHead};
 use serde_json::{Value, json};
 
 use crate::terminal::{one_line, readable_size};
@@ -39,12 +39,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(head) = open_head(&arguments.file)? {
         return inspect_head(&head, arguments.json);
     }
-    let classifier = Classifier::open(&arguments.file)?;
+    let runner = Runner::open(&arguments.file, &Options::new())?;
     let mut out = BufWriter::new(io::stdout().lock());
     if arguments.json {
-        writeln!(out, "{}", description(&classifier))?;
+        writeln!(out, "{}", description(&runner))?;
     } else {
-        write_description(&mut out, &classifier)?;
+        write_description(&mut out, &runner)?;
     }
     out.flush()?;
     Ok(())
@@ -107,13 +107,13 @@ fn dimensions(model: &Model) -> [(&'static str, u32); 9] {
 }
 
 /// Lengths of texts, and the bytes of buffers that one thread needs for them.
-fn workspaces(classifier: &Classifier) -> Vec<(usize, usize)> {
-    let longest = classifier.model().shape().max_tokens as usize;
+fn workspaces(runner: &Runner) -> Vec<(usize, usize)> {
+    let longest = runner.model().shape().max_tokens as usize;
     let mut lengths = vec![32, 128, longest];
     lengths.retain(|&tokens| tokens <= longest);
     lengths.sort_unstable();
     lengths.dedup();
-    let with_bytes = |tokens| (tokens, classifier.workspace_bytes(tokens));
+    let with_bytes = |tokens| (tokens, runner.workspace_bytes(tokens));
     lengths.into_iter().map(with_bytes).collect()
 }
 
@@ -144,8 +144,8 @@ fn json_section(bytes: &[u8]) -> Value {
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }
 
-fn description(classifier: &Classifier) -> Value {
-    let model = classifier.model();
+fn description(runner: &Runner) -> Value {
+    let model = runner.model();
     let (major, minor) = model.version();
     let mut shape: serde_json::Map<String, Value> = dimensions(model)
         .into_iter()
@@ -166,27 +166,33 @@ fn description(classifier: &Classifier) -> Value {
     json!({
         "format_version": format!("{major}.{minor}"),
         "file_length": model.file_length(),
+        "head": model.head().name(),
         "problem": problem_name(model.problem()),
         "shape": shape,
         "labels": model.labels().collect::<Vec<_>>(),
         "sections": sections,
         "provenance": json_section(model.provenance()),
         "accuracy": json_section(model.accuracy()),
-        "kernels": classifier.kernels(),
-        "workspace": workspaces(classifier)
+        "kernels": runner.kernels(),
+        "workspace": workspaces(runner)
             .iter()
             .map(|(tokens, bytes)| json!({"tokens": tokens, "bytes": bytes}))
             .collect::<Vec<_>>(),
     })
 }
 
-fn write_description(out: &mut impl Write, classifier: &Classifier) -> io::Result<()> {
-    let model = classifier.model();
+fn write_description(out: &mut impl Write, runner: &Runner) -> io::Result<()> {
+    let model = runner.model();
     let (major, minor) = model.version();
     writeln!(out, "format      version {major}.{minor}")?;
     writeln!(out, "size        {}", readable_size(model.file_length()))?;
-    writeln!(out, "problem     {}", problem_name(model.problem()))?;
-    writeln!(out, "kernels     {} on this CPU", classifier.kernels())?;
+    match model.head() {
+        Head::Classification => {
+            writeln!(out, "problem     {}", problem_name(model.problem()))?;
+        }
+        head => writeln!(out, "head        {}", head.name())?,
+    }
+    writeln!(out, "kernels     {} on this CPU", runner.kernels())?;
 
     writeln!(out, "\nshape")?;
     for (name, value) in dimensions(model) {
@@ -203,7 +209,7 @@ fn write_description(out: &mut impl Write, classifier: &Classifier) -> io::Resul
         writeln!(out, "  {:<11} {size:>11}", section.name)?;
     }
     writeln!(out, "\nworkspace, the only memory that grows")?;
-    for (tokens, bytes) in workspaces(classifier) {
+    for (tokens, bytes) in workspaces(runner) {
         let size = readable_size(bytes as u64);
         writeln!(out, "  {tokens:>4} tokens {size:>11}")?;
     }

@@ -3,13 +3,18 @@
 //! Results go to standard output, everything else to standard error. The exit code is 0 when
 //! done, 1 on failure, 2 for wrong usage and 3 when int8 lost more accuracy than allowed.
 
+mod answer;
 mod bench;
 mod classify;
 #[cfg(feature = "convert")]
 mod convert;
+mod embed;
+mod entities;
 mod eval;
+mod fill;
 mod help;
 mod inspect;
+mod lines;
 mod model;
 mod selftest;
 mod terminal;
@@ -99,6 +104,10 @@ Exit codes:
 #[derive(Subcommand)]
 enum Command {
     Classify(classify::Arguments),
+    Entities(entities::Arguments),
+    Answer(answer::Arguments),
+    Embed(embed::Arguments),
+    Fill(fill::Arguments),
     #[cfg(feature = "convert")]
     Convert(convert::Arguments),
     Eval(eval::Arguments),
@@ -148,6 +157,10 @@ impl From<io::Error> for Failure {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Classify(arguments) => classify::run(&arguments),
+        Command::Entities(arguments) => entities::run(&arguments),
+        Command::Answer(arguments) => answer::run(&arguments),
+        Command::Embed(arguments) => embed::run(&arguments),
+        Command::Fill(arguments) => fill::run(&arguments),
         #[cfg(feature = "convert")]
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
