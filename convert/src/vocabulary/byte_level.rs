@@ -23,8 +23,8 @@ const ROBERTA_CLASSES: [&str; 4] = ["Roberta", "Bart", "Longformer", "LED"];
 /// What of a tokenizer is RoBERTa's own.
 #[derive(Debug)]
 pub(super) struct ByteLevelBpe {
-    /// The token of each byte.
-    pub(super) bytes: [u32; 256],
+    /// The token of each of the 256 bytes.
+    pub(super) bytes: Vec<u32>,
     /// In the order of their left token, then of their right one.
     pub(super) merges: Vec<Merge>,
     /// Of [`byte_level`].
@@ -81,10 +81,9 @@ impl ByteLevelBpe {
         path: &Path,
     ) -> Result<Self, Error> {
         let ids: HashMap<&str, u32> = tokens.iter().map(String::as_str).zip(0..).collect();
-        let mut bytes = [0; 256];
-        for (byte, id) in (0..=u8::MAX).zip(&mut bytes) {
+        let token = |byte: u8| {
             let text = character(byte).to_string();
-            *id = *ids.get(&*text).ok_or_else(|| {
+            ids.get(&*text).copied().ok_or_else(|| {
                 Error::in_file(
                     path,
                     format!(
@@ -92,8 +91,9 @@ impl ByteLevelBpe {
                          BPE with a token for each of the 256 bytes"
                     ),
                 )
-            })?;
-        }
+            })
+        };
+        let bytes = (0..=u8::MAX).map(token).collect::<Result<_, _>>()?;
         Ok(Self {
             bytes,
             merges: ranked(&ids, merges).map_err(|message| Error::in_file(path, message))?,
