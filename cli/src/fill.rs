@@ -74,7 +74,8 @@ fn fill_in(text: &str, mask: &MaskedWord, word: &Word) -> String {
     let (before, after) = (&text[..mask.token.start], &text[mask.token.end..]);
     match word.text.strip_prefix("##") {
         Some(piece) if !piece.is_empty() => format!("{}{piece}{after}", before.trim_end()),
-        // RoBERTa's mask takes the space before it, and its words bring one.
+        // RoBERTa's words bring the space before them.
+        _ if word.text.starts_with(' ') => format!("{}{}{after}", before.trim_end(), word.text),
         _ => format!("{before}{}{after}", word.text),
     }
 }
