@@ -31,7 +31,8 @@ const OUTPUT: &str = if ONNX {
     "\
 JSON has the keys accuracy, count, truncated, per_class and texts_per_second; with --reference \
 also reference_accuracy, accuracy_drop (in points), agreement (the share of texts with the same \
-label), max_abs_diff and mean_abs_diff (of the logits), which are null without it."
+label), max_abs_diff and mean_abs_diff (of the logits), reference_per_class, and flipped (the \
+texts whose label differs), which are null without it."
 } else {
     "JSON has the keys accuracy, count, truncated, per_class and texts_per_second."
 };
@@ -81,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut progress = ProgressBars::default();
     #[cfg(feature = "onnx")]
     let evaluation = match &reference {
-        Some(checkpoint) => compare(&classifier, &dataset, checkpoint, &mut progress)?,
+        Some(checkpoint) => compare(&classifier, &dataset, checkpoint, &mut progress)?.0,
         None => evaluate(&classifier, &dataset, &mut progress)?,
     };
     #[cfg(not(feature = "onnx"))]

@@ -16,6 +16,7 @@ mod help;
 mod inspect;
 mod lines;
 mod model;
+mod page;
 mod selftest;
 mod terminal;
 mod train;

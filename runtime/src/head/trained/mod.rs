@@ -134,7 +134,7 @@ impl TrainedHead {
 
     /// The first weight or intercept that is not finite or too large, and where it is.
     fn find_unusable(&self) -> Option<(String, f32)> {
-        let is_unusable = |value: &f32| !(value.abs() <= LARGEST_WEIGHT);
+        let is_unusable = |value: &f32| value.is_nan() || value.abs() > LARGEST_WEIGHT;
         let weight = self.weights.iter().position(is_unusable).map(|place| {
             let (label, feature) = (place / self.width(), place % self.width());
             let name = format!("weights, feature {feature} of label {label}");
