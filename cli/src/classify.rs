@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use filbert::{
-    Category, Classification, Classifier, ErrorCode, Input, Model, Options, Problem, Truncation,
+    Category, Classification, Classifier, ErrorCode, Input, Options, Problem, Truncation,
 };
 
 use crate::help::{self, ALWAYS, CONVERT};
@@ -79,6 +79,9 @@ pub(crate) struct Arguments {
     /// Texts to classify; without any, one text a line from standard input
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
+    /// A head that `filbert train` made on this encoder, in place of the model's own
+    #[arg(long, value_name = "FILE")]
+    head: Option<PathBuf>,
     /// Print one JSON object a line; an array of them with --top-k, or if any number of labels
     /// may be right
     ///
@@ -165,8 +168,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         )));
     }
     let model = model::open(&arguments.model)?;
-    let form = Form::new(arguments, &model);
-    let classifier = Classifier::new(model, &options(arguments, form))?;
+    let head = model::open_head(arguments.head.as_deref(), &model)?;
+    let form = match &head {
+        Some(head) => Form::new(arguments, Problem::SingleLabel, head.labels().len()),
+        None => Form::new(arguments, model.problem(), model.labels().len()),
+    };
+    let classifier = model::classifier(model, head, &options(arguments, form))?;
     if arguments.verbose {
         note(&format!(
             "{}: {} kernels, threads: {}",
@@ -203,9 +210,7 @@ struct Form {
 }
 
 impl Form {
-    fn new(arguments: &Arguments, model: &Model) -> Self {
-        let problem = model.problem();
-        let labels = model.labels().len();
+    fn new(arguments: &Arguments, problem: Problem, labels: usize) -> Self {
         let several = match problem {
             Problem::SingleLabel => false,
             Problem::MultiLabel => true,
@@ -457,7 +462,7 @@ struct Style {
 
 impl Style {
     fn new(arguments: &Arguments, form: Form, classifier: &Classifier) -> Self {
-        let labels = classifier.model().labels();
+        let labels = classifier.labels();
         let longest = labels.map(|label| one_line(label).chars().count()).max();
         Self {
             json: arguments.json,

@@ -31,7 +31,8 @@ const OUTPUT: &str = if ONNX {
     "\
 JSON has the keys accuracy, count, truncated, per_class and texts_per_second; with --reference \
 also reference_accuracy, accuracy_drop (in points), agreement (the share of texts with the same \
-label), max_abs_diff and mean_abs_diff (of the logits), which are null without it."
+label), max_abs_diff and mean_abs_diff (of the logits), reference_per_class, and flipped (the \
+texts whose label differs), which are null without it."
 } else {
     "JSON has the keys accuracy, count, truncated, per_class and texts_per_second."
 };
@@ -52,12 +53,15 @@ pub(crate) struct Arguments {
     model: PathBuf,
     /// The labelled texts
     tsv: PathBuf,
+    /// A head that `filbert train` made on this encoder, in place of the model's own
+    #[arg(long, value_name = "FILE")]
+    head: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
     /// The checkpoint that the model came from: compare with it, in float32
     #[cfg(feature = "onnx")]
-    #[arg(long, value_name = "CHECKPOINT")]
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "head")]
     reference: Option<PathBuf>,
     /// Threads; the answers do not depend on it
     #[arg(long, value_name = "N", default_value = "1")]
@@ -73,11 +77,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let threads = arguments.threads.get();
     let model = model::open(&arguments.model)?;
-    let classifier = Classifier::new(model, &Options::new().threads(threads))?;
+    let head = model::open_head(arguments.head.as_deref(), &model)?;
+    let classifier = model::classifier(model, head, &Options::new().threads(threads))?;
     let mut progress = ProgressBars::default();
     #[cfg(feature = "onnx")]
     let evaluation = match &reference {
-        Some(checkpoint) => compare(&classifier, &dataset, checkpoint, &mut progress)?,
+        Some(checkpoint) => compare(&classifier, &dataset, checkpoint, &mut progress)?.0,
         None => evaluate(&classifier, &dataset, &mut progress)?,
     };
     #[cfg(not(feature = "onnx"))]

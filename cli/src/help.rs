@@ -14,6 +14,13 @@ pub(crate) const MODEL: &str = if CONVERT {
     "A .filbert file"
 };
 
+/// What an ENCODER may be.
+pub(crate) const ENCODER: &str = if CONVERT {
+    "The frozen encoder: a .filbert file, or a checkpoint's folder (converted in memory)"
+} else {
+    "The frozen encoder: a .filbert file"
+};
+
 /// Those lines that this build has; each comes with whether it does.
 pub(crate) fn lines(all: &[(bool, &str)]) -> String {
     let lines = all.iter().filter(|(has, _)| *has);

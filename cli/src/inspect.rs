@@ -1,11 +1,11 @@
 //! `filbert inspect`: what a file holds.
 
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use filbert::format::Activation;
-use filbert::{Classifier, Model, Problem};
+use filbert::{ErrorCode, Head, Model, Options, Problem, Runner, TrainedHead};
 use serde_json::{Value, json};
 
 use crate::terminal::{one_line, readable_size};
@@ -14,7 +14,7 @@ use crate::{Failure, model};
 /// Labels that people see; JSON has them all.
 const LABELS_SHOWN: usize = 20;
 
-/// Show what a .filbert file holds
+/// Show what a .filbert file, or the file of a trained head, holds
 #[derive(Args)]
 #[command(
     long_about = "\
@@ -27,7 +27,7 @@ Examples:
   filbert inspect tiny.filbert --json"
 )]
 pub(crate) struct Arguments {
-    /// The .filbert file
+    /// The .filbert file, or the file of a trained head
     file: PathBuf,
     /// Print one JSON object
     #[arg(long)]
@@ -36,12 +36,55 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     model::check_file(&arguments.file)?;
-    let classifier = Classifier::open(&arguments.file)?;
+    if let Some(head) = open_head(&arguments.file)? {
+        return inspect_head(&head, arguments.json);
+    }
+    let runner = Runner::open(&arguments.file, &Options::new())?;
     let mut out = BufWriter::new(io::stdout().lock());
     if arguments.json {
-        writeln!(out, "{}", description(&classifier))?;
+        writeln!(out, "{}", description(&runner))?;
     } else {
-        write_description(&mut out, &classifier)?;
+        write_description(&mut out, &runner)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// The trained head in a file, if it is one.
+fn open_head(path: &Path) -> Result<Option<TrainedHead>, Failure> {
+    match TrainedHead::open(path) {
+        Ok(head) => Ok(Some(head)),
+        // A model, or what its reader refuses.
+        Err(error) if matches!(error.code(), ErrorCode::NotAModel | ErrorCode::Io) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn inspect_head(head: &TrainedHead, json: bool) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let features = match head.features().is_mean() {
+        true => "mean",
+        false => "cls",
+    };
+    let normalized = head.features().is_normalized();
+    if json {
+        let description = json!({
+            "head": "trained",
+            "features": features,
+            "normalized": normalized,
+            "width": head.width(),
+            "labels": head.labels().collect::<Vec<_>>(),
+            "encoder": head.encoder(),
+            "training": json_section(head.report()),
+        });
+        writeln!(out, "{description}")?;
+    } else {
+        writeln!(out, "head        trained, over an encoder in another file")?;
+        let norm = if normalized { ", normalized" } else { "" };
+        writeln!(out, "features    {} ({features}{norm})", head.width())?;
+        writeln!(out, "encoder     {}", head.encoder())?;
+        write_labels(&mut out, head.labels())?;
+        write_section(&mut out, "training", &json_section(head.report()))?;
     }
     out.flush()?;
     Ok(())
@@ -64,13 +107,13 @@ fn dimensions(model: &Model) -> [(&'static str, u32); 9] {
 }
 
 /// Lengths of texts, and the bytes of buffers that one thread needs for them.
-fn workspaces(classifier: &Classifier) -> Vec<(usize, usize)> {
-    let longest = classifier.model().shape().max_tokens as usize;
+fn workspaces(runner: &Runner) -> Vec<(usize, usize)> {
+    let longest = runner.model().shape().max_tokens as usize;
     let mut lengths = vec![32, 128, longest];
     lengths.retain(|&tokens| tokens <= longest);
     lengths.sort_unstable();
     lengths.dedup();
-    let with_bytes = |tokens| (tokens, classifier.workspace_bytes(tokens));
+    let with_bytes = |tokens| (tokens, runner.workspace_bytes(tokens));
     lengths.into_iter().map(with_bytes).collect()
 }
 
@@ -101,8 +144,8 @@ fn json_section(bytes: &[u8]) -> Value {
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }
 
-fn description(classifier: &Classifier) -> Value {
-    let model = classifier.model();
+fn description(runner: &Runner) -> Value {
+    let model = runner.model();
     let (major, minor) = model.version();
     let mut shape: serde_json::Map<String, Value> = dimensions(model)
         .into_iter()
@@ -123,27 +166,33 @@ fn description(classifier: &Classifier) -> Value {
     json!({
         "format_version": format!("{major}.{minor}"),
         "file_length": model.file_length(),
+        "head": model.head().name(),
         "problem": problem_name(model.problem()),
         "shape": shape,
         "labels": model.labels().collect::<Vec<_>>(),
         "sections": sections,
         "provenance": json_section(model.provenance()),
         "accuracy": json_section(model.accuracy()),
-        "kernels": classifier.kernels(),
-        "workspace": workspaces(classifier)
+        "kernels": runner.kernels(),
+        "workspace": workspaces(runner)
             .iter()
             .map(|(tokens, bytes)| json!({"tokens": tokens, "bytes": bytes}))
             .collect::<Vec<_>>(),
     })
 }
 
-fn write_description(out: &mut impl Write, classifier: &Classifier) -> io::Result<()> {
-    let model = classifier.model();
+fn write_description(out: &mut impl Write, runner: &Runner) -> io::Result<()> {
+    let model = runner.model();
     let (major, minor) = model.version();
     writeln!(out, "format      version {major}.{minor}")?;
     writeln!(out, "size        {}", readable_size(model.file_length()))?;
-    writeln!(out, "problem     {}", problem_name(model.problem()))?;
-    writeln!(out, "kernels     {} on this CPU", classifier.kernels())?;
+    match model.head() {
+        Head::Classification => {
+            writeln!(out, "problem     {}", problem_name(model.problem()))?;
+        }
+        head => writeln!(out, "head        {}", head.name())?,
+    }
+    writeln!(out, "kernels     {} on this CPU", runner.kernels())?;
 
     writeln!(out, "\nshape")?;
     for (name, value) in dimensions(model) {
@@ -152,14 +201,7 @@ fn write_description(out: &mut impl Write, classifier: &Classifier) -> io::Resul
     let activation = activation_name(model.shape().activation);
     writeln!(out, "  {:<13} {activation:>9}", "activation")?;
 
-    writeln!(out, "\nlabels")?;
-    for (number, label) in model.labels().enumerate().take(LABELS_SHOWN) {
-        writeln!(out, "  {number:>5}  {}", one_line(label))?;
-    }
-    let more = model.labels().count().saturating_sub(LABELS_SHOWN);
-    if more > 0 {
-        writeln!(out, "  … and {more} more; --json prints them all")?;
-    }
+    write_labels(out, model.labels())?;
 
     writeln!(out, "\nsections")?;
     for section in model.sections() {
@@ -167,12 +209,27 @@ fn write_description(out: &mut impl Write, classifier: &Classifier) -> io::Resul
         writeln!(out, "  {:<11} {size:>11}", section.name)?;
     }
     writeln!(out, "\nworkspace, the only memory that grows")?;
-    for (tokens, bytes) in workspaces(classifier) {
+    for (tokens, bytes) in workspaces(runner) {
         let size = readable_size(bytes as u64);
         writeln!(out, "  {tokens:>4} tokens {size:>11}")?;
     }
     write_section(out, "provenance", &json_section(model.provenance()))?;
     write_section(out, "accuracy", &json_section(model.accuracy()))
+}
+
+fn write_labels<'a>(
+    out: &mut impl Write,
+    labels: impl ExactSizeIterator<Item = &'a str>,
+) -> io::Result<()> {
+    writeln!(out, "\nlabels")?;
+    let more = labels.len().saturating_sub(LABELS_SHOWN);
+    for (number, label) in labels.enumerate().take(LABELS_SHOWN) {
+        writeln!(out, "  {number:>5}  {}", one_line(label))?;
+    }
+    if more > 0 {
+        writeln!(out, "  … and {more} more; --json prints them all")?;
+    }
+    Ok(())
 }
 
 fn write_section(out: &mut impl Write, name: &str, value: &Value) -> io::Result<()> {

@@ -3,16 +3,23 @@
 //! Results go to standard output, everything else to standard error. The exit code is 0 when
 //! done, 1 on failure, 2 for wrong usage and 3 when int8 lost more accuracy than allowed.
 
+mod answer;
 mod bench;
 mod classify;
 #[cfg(feature = "convert")]
 mod convert;
+mod embed;
+mod entities;
 mod eval;
+mod fill;
 mod help;
 mod inspect;
+mod lines;
 mod model;
+mod page;
 mod selftest;
 mod terminal;
+mod train;
 mod verify;
 
 use std::io;
@@ -98,9 +105,14 @@ Exit codes:
 #[derive(Subcommand)]
 enum Command {
     Classify(classify::Arguments),
+    Entities(entities::Arguments),
+    Answer(answer::Arguments),
+    Embed(embed::Arguments),
+    Fill(fill::Arguments),
     #[cfg(feature = "convert")]
     Convert(convert::Arguments),
     Eval(eval::Arguments),
+    Train(train::Arguments),
     Inspect(inspect::Arguments),
     Verify(verify::Arguments),
     Selftest(selftest::Arguments),
@@ -146,9 +158,14 @@ impl From<io::Error> for Failure {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Classify(arguments) => classify::run(&arguments),
+        Command::Entities(arguments) => entities::run(&arguments),
+        Command::Answer(arguments) => answer::run(&arguments),
+        Command::Embed(arguments) => embed::run(&arguments),
+        Command::Fill(arguments) => fill::run(&arguments),
         #[cfg(feature = "convert")]
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Selftest(arguments) => selftest::run(&arguments),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use filbert::Model;
+use filbert::{Classifier, ErrorCode, Model, Options, TrainedHead};
 #[cfg(feature = "convert")]
 use filbert_convert::{hub, package::Package};
 
@@ -18,7 +18,43 @@ pub(crate) fn open(path: &Path) -> Result<Model, Failure> {
         return Ok(Model::from_vec(convert(path)?.into_bytes())?);
     }
     check_file(path)?;
-    Ok(Model::open(path)?)
+    Model::open(path).map_err(|error| {
+        let is_head = error.code() == ErrorCode::NotAModel && TrainedHead::open(path).is_ok();
+        match is_head {
+            true => Failure::Failed(format!(
+                "{}: is a trained head, not an encoder; give its encoder as the model, and this \
+                 file to `filbert classify` or `eval` as --head",
+                path.display()
+            )),
+            false => error.into(),
+        }
+    })
+}
+
+/// Opens a trained head, if there is one, for this encoder.
+pub(crate) fn open_head(
+    path: Option<&Path>,
+    encoder: &Model,
+) -> Result<Option<TrainedHead>, Failure> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let head = TrainedHead::open(path)?;
+    head.check_encoder(encoder)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    Ok(Some(head))
+}
+
+/// Classifies by the model's own head, or by a trained one.
+pub(crate) fn classifier(
+    model: Model,
+    head: Option<TrainedHead>,
+    options: &Options,
+) -> Result<Classifier, Failure> {
+    Ok(match head {
+        Some(head) => Classifier::with_head(model, head, options)?,
+        None => Classifier::new(model, options)?,
+    })
 }
 
 /// Converts a checkpoint, be it a folder, an ONNX file or a name on the hub, in memory and says so.

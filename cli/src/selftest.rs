@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::slice;
 
 use clap::Args;
-use filbert::{Classifier, Input, Options};
+use filbert::{Input, Options, Runner};
 
 use crate::{Failure, model};
 
@@ -53,15 +53,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let file = &arguments.file;
     model::check_file(file)?;
     let texts = arguments.texts.as_deref().map(read_texts).transpose()?;
-    let classifier = Classifier::open(file)?;
-    let kernels = classifier.kernels();
+    let runner = Runner::open(file, &Options::new())?;
+    let kernels = runner.kernels();
     let failed = |message: String| {
         Failure::Failed(format!(
             "{}: with the {kernels} kernels: {message}",
             file.display()
         ))
     };
-    let cases = classifier
+    let cases = runner
         .self_test()
         .map_err(|error| failed(error.to_string()))?;
     let mut out = io::stdout().lock();
@@ -75,10 +75,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
 
     let inputs: Vec<Input<'_>> = texts.iter().map(Text::input).collect();
-    let expected = alone(&classifier, &inputs)?;
+    let expected = alone(&runner, &inputs)?;
     for &threads in &arguments.threads {
-        let classifier = Classifier::open_with(file, &Options::new().threads(threads.get()))?;
-        for (way, found) in every_way(&classifier, &inputs)? {
+        let runner = Runner::open(file, &Options::new().threads(threads.get()))?;
+        for (way, found) in every_way(&runner, &inputs)? {
             if let Some(line) = first_difference(&expected, &found) {
                 return Err(failed(format!(
                     "line {line} of the texts, {way} on {}, has other logits than alone on 1 \
@@ -160,35 +160,35 @@ fn read_texts(path: &Path) -> Result<Vec<Text>, Failure> {
 type Bits = Vec<u32>;
 
 /// Every text in one batch.
-fn together(classifier: &Classifier, inputs: &[Input<'_>]) -> Result<Vec<Bits>, Failure> {
-    let results = classifier.classify_batch(inputs)?;
-    let bits = |logits: &[f32]| logits.iter().map(|logit| logit.to_bits()).collect();
-    Ok(results.iter().map(|result| bits(result.logits())).collect())
+fn together(runner: &Runner, inputs: &[Input<'_>]) -> Result<Vec<Bits>, Failure> {
+    let outputs = runner.run(inputs)?;
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();
+    Ok(outputs.iter().map(|output| bits(&output.values)).collect())
 }
 
 /// Each text in a call of its own.
-fn alone(classifier: &Classifier, inputs: &[Input<'_>]) -> Result<Vec<Bits>, Failure> {
+fn alone(runner: &Runner, inputs: &[Input<'_>]) -> Result<Vec<Bits>, Failure> {
     let mut texts = Vec::with_capacity(inputs.len());
     for input in inputs {
-        texts.extend(together(classifier, slice::from_ref(input))?);
+        texts.extend(together(runner, slice::from_ref(input))?);
     }
     Ok(texts)
 }
 
 /// The texts in their order, whichever way they were computed, and the way's name.
 fn every_way(
-    classifier: &Classifier,
+    runner: &Runner,
     inputs: &[Input<'_>],
 ) -> Result<[(&'static str, Vec<Bits>); 3], Failure> {
     let order = other_order(inputs.len());
     let reordered: Vec<Input<'_>> = order.iter().map(|&text| inputs[text]).collect();
     let mut in_another_order = vec![Bits::new(); inputs.len()];
-    for (&text, bits) in order.iter().zip(together(classifier, &reordered)?) {
+    for (&text, bits) in order.iter().zip(together(runner, &reordered)?) {
         in_another_order[text] = bits;
     }
     Ok([
-        ("alone", alone(classifier, inputs)?),
-        ("in one batch", together(classifier, inputs)?),
+        ("alone", alone(runner, inputs)?),
+        ("in one batch", together(runner, inputs)?),
         ("in one batch in another order", in_another_order),
     ])
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use filbert::{Classifier, Options};
 
 use crate::dataset::Dataset;
-use crate::evaluation::{self, Answers, Evaluation, best, share};
+use crate::evaluation::{self, Answers, Evaluation, FlippedText, Tally, best, share};
 use crate::package::Package;
 use crate::progress::Progress;
 use crate::reference::Reference;
@@ -42,45 +42,101 @@ impl Comparison {
     }
 }
 
+/// One text, as both have answered it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComparedText {
+    /// Its line in the data set, from 1.
+    pub line: usize,
+    /// The number of the right label.
+    pub target: usize,
+    /// `[labels]`.
+    pub int8: Vec<f32>,
+    /// `[labels]`.
+    pub float32: Vec<f32>,
+}
+
+impl ComparedText {
+    /// The best labels: in int8, and in float32.
+    pub fn labels(&self) -> (usize, usize) {
+        (best(&self.int8), best(&self.float32))
+    }
+}
+
 /// Compares a package with its checkpoint, and puts the report into it.
 pub(crate) fn measure(
     package: &mut Package,
     dataset: &Dataset,
     checkpoint: &Checkpoint,
     progress: &mut dyn Progress,
-) -> Result<Evaluation, Error> {
+) -> Result<(Evaluation, Vec<ComparedText>), Error> {
     let classifier = Classifier::from_bytes(package.bytes(), &Options::default())?;
-    let evaluation = compare(&classifier, dataset, checkpoint, progress)?;
-    package.set_accuracy(&evaluation.report()?);
-    Ok(evaluation)
+    let compared = compare(&classifier, dataset, checkpoint, progress)?;
+    package.set_accuracy(&compared.0.report()?);
+    Ok(compared)
 }
 
-/// Runs the classifier, and the float32 model of its checkpoint, on every text.
+/// Runs the classifier, and the float32 model of its checkpoint, on every text: what follows from
+/// all of them, and each.
 pub fn compare(
     classifier: &Classifier,
     dataset: &Dataset,
     checkpoint: &Checkpoint,
     progress: &mut dyn Progress,
-) -> Result<Evaluation, Error> {
-    let labels: Vec<&str> = classifier.model().labels().collect();
+) -> Result<(Evaluation, Vec<ComparedText>), Error> {
+    let labels: Vec<&str> = classifier.labels().collect();
     check_labels(checkpoint, &labels)?;
     let answers = Answers::new(classifier, dataset, progress)?;
     progress.begin("preparing the float32 reference", 1);
     let reference = Reference::new(checkpoint)?;
     progress.finish();
     progress.begin("running the float32 reference", answers.texts.len() as u64);
-    let mut differences = Differences::default();
+    let mut texts = Vec::with_capacity(answers.texts.len());
     for (example, (target, logits)) in dataset.examples().iter().zip(&answers.texts) {
         let tokens = classifier.tokenize(example.input())?;
         let (ids, token_types): (Vec<_>, Vec<_>) =
             tokens.iter().map(|t| (t.id, t.token_type)).unzip();
-        differences.add(*target, logits, &reference.logits(&ids, &token_types)?);
+        texts.push(ComparedText {
+            line: example.line,
+            target: *target,
+            int8: logits.clone(),
+            float32: reference.logits(&ids, &token_types)?,
+        });
         progress.advance(1);
     }
     progress.finish();
     let mut evaluation = answers.evaluation(classifier, dataset);
-    differences.complete(&mut evaluation);
-    Ok(evaluation)
+    complete(&mut evaluation, &labels, &texts);
+    Ok((evaluation, texts))
+}
+
+/// Adds to an evaluation of int8 what the comparison says.
+fn complete(evaluation: &mut Evaluation, labels: &[&str], texts: &[ComparedText]) {
+    let mut differences = Differences::default();
+    let mut tally = Tally::new(labels.len());
+    let mut flipped = Vec::new();
+    for text in texts {
+        differences.add(text.target, &text.int8, &text.float32);
+        tally.add(text.target, &text.float32);
+        let (int8, float32) = text.labels();
+        if int8 != float32 {
+            let margin = text.float32[float32] - text.float32[int8];
+            flipped.push(FlippedText {
+                line: text.line,
+                label: labels[text.target].to_owned(),
+                int8: labels[int8].to_owned(),
+                float32: labels[float32].to_owned(),
+                margin: rounded(margin.into()),
+            });
+        }
+    }
+    differences.complete(evaluation);
+    evaluation.reference_per_class = Some(tally.figures(labels));
+    evaluation.flipped = Some(flipped);
+}
+
+/// float32 itself differs beyond these decimals from CPU to CPU.
+fn rounded(difference: f64) -> f64 {
+    (difference * 1e5).round() / 1e5
 }
 
 fn check_labels(checkpoint: &Checkpoint, labels: &[&str]) -> Result<(), Error> {
@@ -130,7 +186,6 @@ impl Differences {
     }
 
     fn complete(&self, evaluation: &mut Evaluation) {
-        let rounded = |difference: f64| (difference * 1e5).round() / 1e5;
         evaluation.reference_accuracy = Some(share(self.reference_correct, self.texts));
         evaluation.agreement = Some(share(self.agreed, self.texts));
         evaluation.max_abs_diff = Some(rounded(self.largest));
@@ -166,6 +221,8 @@ mod tests {
             max_abs_diff: None,
             mean_abs_diff: None,
             per_class: Vec::new(),
+            reference_per_class: None,
+            flipped: None,
             texts_per_second: None,
         };
         differences.complete(&mut evaluation);
@@ -174,6 +231,41 @@ mod tests {
         assert_eq!(evaluation.max_abs_diff, Some(0.25));
         assert_eq!(evaluation.mean_abs_diff, Some(0.1875));
         assert_eq!(evaluation.accuracy_drop, Some(50.0));
+    }
+
+    #[test]
+    fn flipped_texts_are_named_by_their_lines() {
+        let text = |line, int8: [f32; 2], float32: [f32; 2]| ComparedText {
+            line,
+            target: 0,
+            int8: int8.to_vec(),
+            float32: float32.to_vec(),
+        };
+        let texts = [
+            text(2, [1.0, 0.0], [1.0, 0.0]),
+            text(3, [0.25, 0.5], [0.5, 0.25]),
+        ];
+        let mut evaluation = Evaluation {
+            dataset: "reviews.tsv".to_owned(),
+            count: 2,
+            truncated: 0,
+            accuracy: 0.5,
+            reference_accuracy: None,
+            accuracy_drop: None,
+            agreement: None,
+            max_abs_diff: None,
+            mean_abs_diff: None,
+            per_class: Vec::new(),
+            reference_per_class: None,
+            flipped: None,
+            texts_per_second: None,
+        };
+        complete(&mut evaluation, &["good", "bad"], &texts);
+        let flipped = evaluation.flipped.unwrap();
+        assert_eq!(flipped.len(), 1);
+        assert_eq!((flipped[0].line, flipped[0].margin), (3, 0.25));
+        assert_eq!((&*flipped[0].int8, &*flipped[0].float32), ("bad", "good"));
+        assert_eq!(evaluation.reference_per_class.unwrap()[0].recall, 1.0);
     }
 
     #[test]

@@ -4,13 +4,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::balance::Balance;
+#[cfg(feature = "onnx")]
+use crate::comparison::{self, ComparedText, Comparison};
 use crate::evaluation::Evaluation;
+#[cfg(feature = "onnx")]
+use crate::onnx;
 use crate::output::OutputFile;
 use crate::package::Package;
 use crate::progress::Progress;
 use crate::{Checkpoint, Error, hub};
-#[cfg(feature = "onnx")]
-use crate::{comparison, comparison::Comparison, onnx};
 
 /// What to write, and what to measure first.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +46,9 @@ pub struct Outcome {
     pub files: Vec<(PathBuf, u64)>,
     /// What was measured, if anything was.
     pub evaluation: Option<Evaluation>,
+    /// The texts that it was measured on.
+    #[cfg(feature = "onnx")]
+    pub compared: Vec<ComparedText>,
     /// Whether int8 lost more accuracy than the comparison allows.
     pub limit_passed: bool,
 }
@@ -65,6 +70,8 @@ impl Conversion {
             float32_length: checkpoint.float32_length(),
             files: Vec::new(),
             evaluation: None,
+            #[cfg(feature = "onnx")]
+            compared: Vec::new(),
             limit_passed: false,
         };
         let mut source = Source::new(&checkpoint);
@@ -72,7 +79,9 @@ impl Conversion {
         if let Some(comparison) = &self.comparison {
             let dataset = comparison.dataset(&checkpoint)?;
             let package = source.package(progress)?;
-            let evaluation = comparison::measure(package, &dataset, &checkpoint, progress)?;
+            let (evaluation, texts) =
+                comparison::measure(package, &dataset, &checkpoint, progress)?;
+            outcome.compared = texts;
             outcome.limit_passed = comparison.limit_passed(&evaluation);
             outcome.evaluation = Some(evaluation);
             if outcome.limit_passed {

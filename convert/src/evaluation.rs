@@ -37,6 +37,10 @@ pub struct Evaluation {
     pub mean_abs_diff: Option<f64>,
     /// Figures of each label, in the model's order.
     pub per_class: Vec<ClassFigures>,
+    /// The same of the float32 reference, if there was one.
+    pub reference_per_class: Option<Vec<ClassFigures>>,
+    /// The texts whose label differs from the reference's, if there was one.
+    pub flipped: Option<Vec<FlippedText>>,
     /// Speed of the int8 run, tokenization included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub texts_per_second: Option<f64>,
@@ -55,6 +59,23 @@ pub struct ClassFigures {
     pub f1: f64,
     /// Number of texts for which this label is right.
     pub support: usize,
+}
+
+/// A text for which int8 and float32 have different best labels. The text itself is not part of
+/// a report: it may be private, and the report travels in the file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FlippedText {
+    /// Its line in the data set, from 1.
+    pub line: usize,
+    /// The right label.
+    pub label: String,
+    /// The best label in int8.
+    pub int8: String,
+    /// The best label in float32.
+    pub float32: String,
+    /// How far the best float32 logit is from that of the int8 label, to five decimals: the
+    /// smaller, the less the label meant.
+    pub margin: f64,
 }
 
 impl Evaluation {
@@ -107,9 +128,8 @@ impl Answers {
         dataset: &Dataset,
         progress: &mut dyn Progress,
     ) -> Result<Self, Error> {
-        let model = classifier.model();
-        check_problem(model.problem())?;
-        let labels: Vec<&str> = model.labels().collect();
+        check_problem(classifier.problem())?;
+        let labels: Vec<&str> = classifier.labels().collect();
         let mut targets = dataset.targets(&labels)?.into_iter();
         let inputs: Vec<Input<'_>> = dataset.examples().iter().map(|e| e.input()).collect();
         let mut answers = Self {
@@ -136,7 +156,7 @@ impl Answers {
 
     /// The figures of these answers, compared with nothing.
     pub(crate) fn evaluation(&self, classifier: &Classifier, dataset: &Dataset) -> Evaluation {
-        let labels: Vec<&str> = classifier.model().labels().collect();
+        let labels: Vec<&str> = classifier.labels().collect();
         let mut tally = Tally::new(labels.len());
         for (target, logits) in &self.texts {
             tally.add(*target, logits);
@@ -157,13 +177,15 @@ impl Answers {
             max_abs_diff: None,
             mean_abs_diff: None,
             per_class: tally.figures(&labels),
+            reference_per_class: None,
+            flipped: None,
             texts_per_second: Some(count as f64 / self.time.as_secs_f64().max(1e-9)),
         }
     }
 }
 
 /// Counts of right and wrong answers.
-struct Tally {
+pub(crate) struct Tally {
     correct: usize,
     classes: Vec<ClassCounts>,
 }
@@ -176,14 +198,14 @@ struct ClassCounts {
 }
 
 impl Tally {
-    fn new(labels: usize) -> Self {
+    pub(crate) fn new(labels: usize) -> Self {
         Self {
             correct: 0,
             classes: vec![ClassCounts::default(); labels],
         }
     }
 
-    fn add(&mut self, target: usize, logits: &[f32]) {
+    pub(crate) fn add(&mut self, target: usize, logits: &[f32]) {
         let best = best(logits);
         self.classes[target].support += 1;
         self.classes[best].predicted += 1;
@@ -193,7 +215,7 @@ impl Tally {
         }
     }
 
-    fn figures(&self, labels: &[&str]) -> Vec<ClassFigures> {
+    pub(crate) fn figures(&self, labels: &[&str]) -> Vec<ClassFigures> {
         let figures = |(counts, &label): (&ClassCounts, &&str)| ClassFigures {
             label: label.to_owned(),
             precision: share(counts.correct, counts.predicted),
@@ -266,6 +288,8 @@ mod tests {
             max_abs_diff: None,
             mean_abs_diff: None,
             per_class: Vec::new(),
+            reference_per_class: None,
+            flipped: None,
             texts_per_second: Some(1234.5),
         };
         let report = String::from_utf8(evaluation.report().unwrap()).unwrap();

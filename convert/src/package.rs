@@ -43,6 +43,7 @@ const SELF_TEST: &[(&str, Option<&str>)] = &[
 /// A converted model, ready to be written.
 pub struct Package {
     sections: [Vec<u8>; SMALL],
+    /// See [`Header::required_features`].
     required_features: u32,
     /// The texts of the self-test.
     texts: Vec<(String, Option<String>)>,

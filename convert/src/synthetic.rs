@@ -35,7 +35,7 @@ pub enum DataType {
 /// A checkpoint to be written: its shape, its form and the seed of its values.
 #[derive(Clone, Debug)]
 pub struct SyntheticCheckpoint {
-    /// The family.
+    /// The family: one of [`Self::ARCHITECTURES`].
     pub architecture: Architecture,
     /// Encoder layers.
     pub layers: usize,
@@ -92,6 +92,9 @@ impl Default for SyntheticCheckpoint {
 }
 
 impl SyntheticCheckpoint {
+    /// The families that can be written.
+    pub const ARCHITECTURES: [Architecture; 2] = [Architecture::Bert, Architecture::DistilBert];
+
     /// Writes the checkpoint into a folder, which is created if need be: config, weights and
     /// tokenizer.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {

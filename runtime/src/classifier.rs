@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::cancellation::Cancellation;
 use crate::error::{Error, ErrorCode};
-use crate::format::Head;
+use crate::format::{Head, Problem};
 use crate::head::classification::score;
+use crate::head::trained::TrainedHead;
 use crate::model::Model;
 use crate::profile::Measurement;
 use crate::session::{Input, Output, Request, Session};
@@ -138,6 +139,8 @@ impl<'a> Classification<'a> {
 /// A model ready to classify. It may be used from many threads at once.
 pub struct Classifier {
     session: Session,
+    /// In place of the model's own.
+    head: Option<TrainedHead>,
     max_results: usize,
     score_threshold: f32,
     /// The labels that may be returned, by index.
@@ -183,6 +186,31 @@ impl Classifier {
     /// or for options that it or this machine cannot serve.
     pub fn new(model: Model, options: &Options) -> Result<Self, Error> {
         model.check_head(Head::Classification, "Classifier")?;
+        let labels: Vec<&str> = model.labels().collect();
+        let returned = select_labels(&labels, options)?;
+        Self::with_session(Session::new(model, options)?, None, returned, options)
+    }
+
+    /// Uses the encoder of a model of any kind with a head that was trained on it: labels and
+    /// logits are the head's.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidArgument`], if the head was trained on another encoder, or for options
+    /// that it or this machine cannot serve.
+    pub fn with_head(encoder: Model, head: TrainedHead, options: &Options) -> Result<Self, Error> {
+        head.check_encoder(&encoder)?;
+        let labels: Vec<&str> = head.labels().collect();
+        let returned = select_labels(&labels, options)?;
+        let session = Session::new(encoder, options)?.with_features(head.features());
+        Self::with_session(session, Some(head), returned, options)
+    }
+
+    fn with_session(
+        session: Session,
+        head: Option<TrainedHead>,
+        returned: Vec<usize>,
+        options: &Options,
+    ) -> Result<Self, Error> {
         let invalid = |message: &str| Error::new(ErrorCode::InvalidArgument, message);
         if options.max_results == 0 {
             return Err(invalid("max results: expected at least 1, found 0"));
@@ -190,13 +218,42 @@ impl Classifier {
         if options.score_threshold.is_nan() {
             return Err(invalid("score threshold: expected a number, found NaN"));
         }
-        let returned = select_labels(&model, options)?;
         Ok(Self {
-            session: Session::new(model, options)?,
+            session,
+            head,
             max_results: options.max_results,
             score_threshold: options.score_threshold,
             returned,
         })
+    }
+
+    /// The labels, in the order of the logits: the model's, or those of the trained head.
+    pub fn labels(&self) -> impl ExactSizeIterator<Item = &str> {
+        let count = match &self.head {
+            Some(head) => head.labels().len(),
+            None => self.model().labels().len(),
+        };
+        (0..count).map(|index| self.label(index))
+    }
+
+    fn label(&self, index: usize) -> &str {
+        match &self.head {
+            Some(head) => head.label(index),
+            None => self.model().label(index),
+        }
+    }
+
+    /// How logits become scores.
+    pub fn problem(&self) -> Problem {
+        match &self.head {
+            Some(_) => Problem::SingleLabel,
+            None => self.model().problem(),
+        }
+    }
+
+    /// The head in place of the model's own, if there is one.
+    pub fn head(&self) -> Option<&TrainedHead> {
+        self.head.as_ref()
     }
 
     /// The model's shape, labels and sections.
@@ -311,18 +368,26 @@ impl Classifier {
         self.session.answer(&texts, cancelled, results)
     }
 
-    /// Writes the logits of a text and the categories that follow from them.
+    /// Writes the logits of a text, by its row of output, and the categories that follow from
+    /// them.
     fn write_result<'a>(
         &'a self,
-        logits: &[f32],
+        output: &[f32],
         scores: &mut Vec<f32>,
         result: &mut Classification<'a>,
     ) {
         result.logits.clear();
-        result.logits.extend_from_slice(logits);
+        let shape = self.model().shape();
+        match &self.head {
+            Some(head) => head.push_logits(&output[..shape.hidden as usize], &mut result.logits),
+            None => {
+                let logits = &output[..shape.labels as usize];
+                result.logits.extend_from_slice(logits);
+            }
+        }
         scores.clear();
-        scores.extend_from_slice(logits);
-        score(self.session.kernels, self.model().problem(), scores);
+        scores.extend_from_slice(&result.logits);
+        score(self.session.kernels, self.problem(), scores);
         let categories = &mut result.categories;
         categories.clear();
         let returned = self.returned.iter().map(|&index| (index, scores[index]));
@@ -331,7 +396,7 @@ impl Classifier {
                 .filter(|(_, score)| *score >= self.score_threshold)
                 .map(|(index, score)| Category {
                     index,
-                    label: self.model().label(index),
+                    label: self.label(index),
                     score,
                 }),
         );
@@ -379,8 +444,15 @@ impl Classifier {
     /// returns how many texts there are.
     ///
     /// # Errors
-    /// [`ErrorCode::SelfTest`], with the text and the logits that differ.
+    /// [`ErrorCode::SelfTest`], with the text and the logits that differ;
+    /// [`ErrorCode::InvalidArgument`] of a classifier with a trained head, which has no such texts.
     pub fn self_test(&self) -> Result<usize, Error> {
+        if self.head.is_some() {
+            return Err(Error::new(
+                ErrorCode::InvalidArgument,
+                "self-test: the texts in the file are for its own head; open it without another",
+            ));
+        }
         self.session.self_test()
     }
 }
@@ -416,9 +488,7 @@ impl<'c> Request for Texts<'c, '_> {
     fn write(&self, output: Output<'_>, scores: &mut Vec<f32>, result: &mut Classification<'c>) {
         result.tokens = output.encoded.tokens;
         result.truncated = output.encoded.is_truncated();
-        let labels = self.classifier.model().shape().labels as usize;
-        self.classifier
-            .write_result(&output.rows[..labels], scores, result);
+        self.classifier.write_result(output.rows, scores, result);
     }
 
     fn clear(result: &mut Classification<'c>) {
@@ -427,7 +497,7 @@ impl<'c> Request for Texts<'c, '_> {
 }
 
 /// The indices of the labels that may be returned.
-fn select_labels(model: &Model, options: &Options) -> Result<Vec<usize>, Error> {
+fn select_labels(labels: &[&str], options: &Options) -> Result<Vec<usize>, Error> {
     let invalid = |message: String| Error::new(ErrorCode::InvalidArgument, message);
     if !options.allowed.is_empty() && !options.denied.is_empty() {
         return Err(invalid(
@@ -442,19 +512,18 @@ fn select_labels(model: &Model, options: &Options) -> Result<Vec<usize>, Error> 
             .any(|name| name == label)
     };
     for name in options.allowed.iter().chain(&options.denied) {
-        if !model.labels().any(|label| label == name) {
-            let known: Vec<_> = model.labels().collect();
+        if !labels.contains(&name.as_str()) {
             return Err(invalid(format!(
                 "label {name:?}: the model has no such label; it has {}",
-                known.join(", ")
+                labels.join(", ")
             )));
         }
     }
     let wanted = options.denied.is_empty();
-    Ok(model
-        .labels()
+    Ok(labels
+        .iter()
         .enumerate()
-        .filter(|(_, label)| (options.allowed.is_empty() && wanted) || named(label) == wanted)
+        .filter(|&(_, label)| (options.allowed.is_empty() && wanted) || named(label) == wanted)
         .map(|(index, _)| index)
         .collect())
 }

@@ -808,11 +808,8 @@ pub struct Vocabulary {
     pub kind: u32,
     /// Number of merges; at most [`limits::MERGES`]. 0 in a WordPiece.
     pub merges: u32,
-    /// Id of the token that stands for a word to be guessed (`[MASK]`), plus 1; or 0 where the
-    /// file does not say.
-    pub mask: u32,
     /// Zero.
-    pub reserved: [u32; 2],
+    pub reserved: [u32; 3],
 }
 
 /// Nodes of the trie for each number that says where their bits begin.

@@ -31,6 +31,7 @@ mod profile;
 mod runner;
 mod session;
 mod tokenizer;
+pub mod training;
 #[expect(unsafe_code, reason = "threads that share a job")]
 mod workers;
 mod workspace;
@@ -40,8 +41,9 @@ pub use classifier::{Category, Classification, Classifier, Options};
 pub use error::{Error, ErrorCode};
 pub use format::{Head, Problem, Shape};
 pub use head::answers::{Answer, QuestionAnswerer};
-pub use head::embedding::{Embedder, Embedding};
+pub use head::embedding::{Embedder, Embedding, Features};
 pub use head::tokens::{Entity, TokenClassification, TokenClassifier};
+pub use head::trained::TrainedHead;
 pub use head::words::{MaskedWord, Word, WordFiller};
 pub use kernels::kernel_sets;
 pub use model::{Model, SectionInfo};

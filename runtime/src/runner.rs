@@ -1,5 +1,7 @@
 //! A model of any kind, run as it is.
 
+use std::path::Path;
+
 use crate::cancellation::Cancellation;
 use crate::classifier::Options;
 use crate::error::{Error, ErrorCode};
@@ -41,6 +43,14 @@ impl std::fmt::Debug for Runner {
 }
 
 impl Runner {
+    /// Maps a `.filbert` file. Of the options, only threads and truncation matter.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`] and [`Runner::new`].
+    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self, Error> {
+        Self::new(Model::open(path)?, options)
+    }
+
     /// Uses a model that is open. Of the options, only threads and truncation matter.
     ///
     /// # Errors

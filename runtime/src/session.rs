@@ -7,9 +7,11 @@ use std::ops::Range;
 
 use crate::cancellation::{Cancellation, Stop};
 use crate::classifier::Options;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::executor::Executor;
+use crate::format::padded;
 use crate::head::HeadRows;
+use crate::head::embedding::Features;
 use crate::kernels::matrix::{Chunks, Runs};
 use crate::kernels::{self, Kernels};
 use crate::model::Model;
@@ -106,6 +108,8 @@ pub(crate) struct Session {
     pub(crate) model: Model,
     pub(crate) kernels: &'static Kernels,
     pub(crate) workers: Workers,
+    /// Of the encoder, in place of what the model's head computes.
+    features: Option<Features>,
     truncation: Truncation,
     workspaces: Pool,
     closed: Cancellation,
@@ -121,30 +125,27 @@ const FEW_TOKENS: usize = 24;
 /// Multiplications of a layer below which texts stay on one thread: some ten microseconds.
 const FEW: u64 = 2_000_000;
 
-/// Threads that a pool may have: a bound on what a wrong option can ask for.
-const MAX_THREADS: usize = 1024;
-
 impl Session {
     /// # Errors
-    /// [`ErrorCode::InvalidArgument`], if there cannot be as many threads.
+    /// [`ErrorCode::InvalidArgument`](crate::ErrorCode), if there cannot be as many threads.
     pub(crate) fn new(model: Model, options: &Options) -> Result<Self, Error> {
         let threads = options.threads;
-        let invalid = |message: String| Error::new(ErrorCode::InvalidArgument, message);
-        if !(1..=MAX_THREADS).contains(&threads) {
-            return Err(invalid(format!(
-                "threads: expected 1 to {MAX_THREADS}, found {threads}"
-            )));
-        }
-        let workers = Workers::new(threads)
-            .map_err(|error| invalid(format!("threads: {threads} cannot be started: {error}")))?;
+        let workers = Workers::with_threads(threads)?;
         Ok(Self {
             kernels: kernels::select()?,
             workers,
+            features: None,
             truncation: options.truncation,
             workspaces: Pool::new(threads),
             closed: Cancellation::new(),
             model,
         })
+    }
+
+    /// The same, with the encoder's features as the output of a text.
+    pub(crate) fn with_features(mut self, features: Features) -> Self {
+        self.features = Some(features);
+        self
     }
 
     /// What is told of a type that has a session.
@@ -187,7 +188,7 @@ impl Session {
     /// The tokens of a text or pair with their offsets.
     ///
     /// # Errors
-    /// [`ErrorCode::TextTooLong`].
+    /// [`ErrorCode::TextTooLong`](crate::ErrorCode).
     pub(crate) fn tokenize(
         &self,
         input: Input<'_>,
@@ -213,8 +214,8 @@ impl Session {
     /// Answers a request of as many texts as there are answers.
     ///
     /// # Errors
-    /// What the request's `encode` returns, [`ErrorCode::Cancelled`] and [`ErrorCode::Closed`];
-    /// the answers are then cleared.
+    /// What the request's `encode` returns, [`ErrorCode::Cancelled`](crate::ErrorCode) and
+    /// [`ErrorCode::Closed`](crate::ErrorCode); the answers are then cleared.
     pub(crate) fn answer<R: Request>(
         &self,
         request: &R,
@@ -308,7 +309,10 @@ impl Session {
             }
             self.run(executor, workspace);
             executor.stop.check()?;
-            let width = head::output_width(&self.model);
+            let width = match self.features {
+                Some(_) => padded(self.model.shape().hidden as usize),
+                None => head::output_width(&self.model),
+            };
             let rows = workspace.output_boundaries.last().copied().unwrap_or(0);
             let outputs = workspace.outputs.first(rows * width);
             for (text, answer) in answers[before..next].iter_mut().enumerate() {
@@ -345,13 +349,23 @@ impl Session {
             let values = workspace.scales.len() * self.model.shape().hidden as usize;
             profile.end_step("embed", 0, values * 10);
         }
-        encoder::encode(executor, &self.model, HeadRows::of(&self.model), workspace);
+        let head_rows = match self.features {
+            Some(features) => features.rows(),
+            None => HeadRows::of(&self.model),
+        };
+        encoder::encode(executor, &self.model, head_rows, workspace);
         if executor.stop.is_requested() {
             return;
         }
-        head::compute(executor, &self.model, workspace);
+        match self.features {
+            Some(features) => head::embedding::compute(&self.model, features, workspace),
+            None => head::compute(executor, &self.model, workspace),
+        }
         if let Some(profile) = &mut workspace.profile {
-            let weights = head::multiplications(&self.model);
+            let weights = match self.features {
+                Some(_) => 0,
+                None => head::multiplications(&self.model),
+            };
             profile.end_step("head", workspace.scales.len() * weights, weights);
         }
     }

@@ -18,7 +18,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
+use crate::error::{Error, ErrorCode};
 use crate::kernels::matrix::Parts;
+
+/// Threads that a pool may have: a bound on what a wrong option can ask for.
+const MAX_THREADS: usize = 1024;
 
 /// Polls before a waiting thread sleeps: 50 microseconds on Zen 4, and as many times the pause
 /// instruction elsewhere.
@@ -189,6 +193,21 @@ impl Workers {
                 .push(builder.spawn(move || shared.serve(thread))?);
         }
         Ok(workers)
+    }
+
+    /// As [`Workers::new`], for a number of threads that a caller asked for.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidArgument`], if there cannot be as many.
+    pub(crate) fn with_threads(threads: usize) -> Result<Self, Error> {
+        let invalid = |message: String| Error::new(ErrorCode::InvalidArgument, message);
+        if !(1..=MAX_THREADS).contains(&threads) {
+            return Err(invalid(format!(
+                "threads: expected 1 to {MAX_THREADS}, found {threads}"
+            )));
+        }
+        Self::new(threads)
+            .map_err(|error| invalid(format!("threads: {threads} cannot be started: {error}")))
     }
 
     /// Threads that work, the caller's included.

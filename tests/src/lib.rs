@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod byte_level;
 pub mod forward;
 pub mod fuzz;
 pub mod golden;

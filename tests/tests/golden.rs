@@ -167,7 +167,7 @@ fn check_accuracy(
     let (checkpoint, bytes) = convert(&folder.join("models").join(model))?;
     let classifier = Classifier::from_bytes(bytes, &Options::default())?;
     let dataset = Dataset::read(&folder.join("data").join(data).join("dev.tsv"))?;
-    let measured = compare(&classifier, &dataset, &checkpoint, &mut Quiet)?;
+    let (measured, _) = compare(&classifier, &dataset, &checkpoint, &mut Quiet)?;
     let report = serde_json::from_slice::<serde_json::Value>(&measured.report()?)?;
     let figure = |key: &str| {
         report[key]

@@ -12,13 +12,14 @@ use std::sync::LazyLock;
 use bytemuck::Pod;
 use filbert::format::{
     Columns, DataType, Header, Labels, NO_TEXT, PANEL, Section, SectionKind, SelfTest,
-    SelfTestCase, Shape, Tensor, TensorKind, Vocabulary, limits,
+    SelfTestCase, Shape, Tensor, TensorKind, Vocabulary, features, limits,
 };
-use filbert::{Classifier, ErrorCode, Input, Model, Options, Truncation};
+use filbert::{Classifier, ErrorCode, Head, Input, Model, Options, Runner, Truncation};
 use filbert_convert::Checkpoint;
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
 use filbert_convert::synthetic::SyntheticCheckpoint;
+use filbert_tests::byte_level;
 use filbert_tests::fuzz::check_inputs_of_products;
 use filbert_tests::kernel_sets;
 use filbert_tests::model_file::{ModelFile, TABLE_END, edit, edit_head, sign_head};
@@ -136,7 +137,7 @@ fn try_file(bytes: &[u8], threads: usize) -> Result<Vec<u32>, filbert::Error> {
     let _ = model.verify();
     assert_eq!(model.labels().len(), model.shape().labels as usize);
     assert_eq!(model.sections().count(), SectionKind::ALL.len());
-    let classifier = Classifier::new(model, &Options::new().threads(threads)).unwrap();
+    let runner = Runner::new(model, &Options::new().threads(threads)).unwrap();
     let inputs: [Input<'_>; 6] = [
         "".into(),
         "a word1 b2".into(),
@@ -146,20 +147,25 @@ fn try_file(bytes: &[u8], threads: usize) -> Result<Vec<u32>, filbert::Error> {
         ("", "a a a a a a a a a a a").into(),
     ];
     let (all, peak) = measure(|| {
-        let batch = classifier.classify_batch(&inputs).unwrap();
+        let batch = runner.run(&inputs).unwrap();
         let mut all = Vec::new();
-        for (result, &input) in batch.iter().zip(&inputs) {
-            assert!(result.logits().iter().all(|x| x.is_finite()), "{result:?}");
-            assert!(result.categories().iter().all(|c| c.score.is_finite()));
-            let alone = classifier.classify_batch(&[input]).unwrap().remove(0);
-            assert_eq!(bits(alone.logits()), bits(result.logits()));
-            all.extend(bits(result.logits()));
+        for (output, &input) in batch.iter().zip(&inputs) {
+            assert!(output.values.iter().all(|x| x.is_finite()), "{output:?}");
+            let alone = runner.run(&[input]).unwrap().remove(0);
+            assert_eq!(bits(&alone.values), bits(&output.values));
+            all.extend(bits(&output.values));
         }
         all
     });
-    assert!(peak < 1 << 20, "classifying took {peak} bytes");
-    let _ = classifier.self_test();
-    check_inputs_of_products(&classifier, &inputs);
+    assert!(peak < 1 << 20, "running took {peak} bytes");
+    let _ = runner.self_test();
+    check_inputs_of_products(&runner, &inputs);
+    if runner.model().head() == Head::Classification {
+        let classifier = Classifier::new(runner.into_model(), &Options::new()).unwrap();
+        for result in classifier.classify_batch(&inputs).unwrap() {
+            assert!(result.categories().iter().all(|c| c.score.is_finite()));
+        }
+    }
     Ok(all)
 }
 
@@ -254,7 +260,7 @@ fn versions_and_features_are_told_apart() {
     for bytes in [
         with(|header| header.major += 1),
         with(|header| header.major = u16::MAX),
-        with(|header| header.required_features = 1),
+        with(|header| header.required_features = 1 << 31),
         with(|header| header.required_features = u32::MAX),
         // A newer file has features before it has anything else that is known.
         with(|header| {
@@ -673,6 +679,77 @@ fn hostile_vocabularies_are_refused_or_find_nothing() {
             &file.to_bytes(),
         );
     }
+}
+
+#[test]
+fn hostile_merges_are_refused_or_make_nothing() {
+    let whole = ModelFile::new(&byte_level::model());
+    attempt("a byte-level BPE", &whole.to_bytes()).unwrap();
+    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut file = whole.clone();
+        change(file.section_mut(SectionKind::Vocabulary));
+        file.to_bytes()
+    };
+    let head = |change: fn(&mut Vocabulary)| changed(&|section| edit(section, change));
+    for (what, bytes) in [
+        ("another kind", head(|head| head.kind = 2)),
+        ("a WordPiece", head(|head| head.kind = 0)),
+        ("nodes", head(|head| head.nodes = 1)),
+        ("a prefix", head(|head| head.prefix_text = 1)),
+        ("an unknown token", head(|head| head.unknown = 1)),
+        ("the longest word", head(|head| head.max_word_chars = 1)),
+        ("more merges", head(|head| head.merges += 1)),
+        ("2^32 merges", head(|head| head.merges = u32::MAX)),
+        ("2^24 tokens", head(|head| head.tokens = 1 << 24)),
+        ("2^32 added tokens", head(|head| head.added_raw = u32::MAX)),
+        ("flags of another kind", head(|head| head.flags = 1 << 4)),
+    ] {
+        let (_, message) = refused(what, &bytes);
+        assert!(message.contains("vocabulary"), "{what}: {message}");
+    }
+    for (what, bytes) in [
+        ("no merges", changed(&|section| section.truncate(64))),
+        ("no feature", {
+            let mut bytes = whole.to_bytes();
+            edit_head(&mut bytes, |header, _| header.required_features = 0);
+            bytes
+        }),
+        ("a feature of others", {
+            let mut bytes = VALID.clone();
+            edit_head(&mut bytes, |header, _| {
+                header.required_features = features::BYTE_LEVEL_BPE;
+            });
+            bytes
+        }),
+        ("no room for a pair", {
+            let mut file = whole.clone();
+            edit(file.section_mut(SectionKind::Shape), |shape: &mut Shape| {
+                shape.max_tokens = 3;
+            });
+            file.to_bytes()
+        }),
+    ] {
+        refused(what, &bytes);
+    }
+    // All numbers of the merges the same, in reverse, and moved.
+    let section = whole.section(SectionKind::Vocabulary);
+    let vocabulary: Vocabulary = bytemuck::pod_read_unaligned(&section[..64]);
+    let starts = 64..64 + 4 * (vocabulary.tokens as usize + 1);
+    let bytes = starts.end + 16 * vocabulary.added_raw as usize;
+    let merges = bytes + 512..section.len() - vocabulary.added_text as usize;
+    for range in [starts, merges] {
+        for fill in [0, 1, 0x55, 0x7F, 0xFE, 0xFF] {
+            let bytes = changed(&|section| section[range.clone()].fill(fill));
+            attempt(format_args!("merges of {fill:#x}"), &bytes).unwrap();
+        }
+        let bytes = changed(&|section| section[range.clone()].rotate_left(1));
+        attempt("merges that are moved", &bytes).unwrap();
+        let bytes = changed(&|section| section[range.clone()].reverse());
+        attempt("merges in reverse", &bytes).unwrap();
+    }
+    let beyond = changed(&|section| section[bytes..bytes + 512].fill(0xFF));
+    let (_, message) = refused("a byte without token", &beyond);
+    assert!(message.contains("byte"), "{message}");
 }
 
 /// Tensors of floats, whose values are checked at open.

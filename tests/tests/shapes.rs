@@ -215,7 +215,7 @@ fn random_shape(random: &mut Random) -> SyntheticCheckpoint {
     let heads = 1 + random.below(6);
     let head_size = 12usize.div_ceil(heads) + random.below(24);
     SyntheticCheckpoint {
-        architecture: random.choose(&Architecture::ALL),
+        architecture: random.choose(&SyntheticCheckpoint::ARCHITECTURES),
         layers: 1 + random.below(3),
         hidden: heads * head_size,
         heads,
@@ -240,10 +240,12 @@ fn random_shape(random: &mut Random) -> SyntheticCheckpoint {
 fn all_shapes() -> Vec<SyntheticCheckpoint> {
     let mut shapes = Vec::new();
     for shape in odd_shapes() {
-        shapes.extend(Architecture::ALL.map(|architecture| SyntheticCheckpoint {
-            architecture,
-            ..shape.clone()
-        }));
+        shapes.extend(
+            SyntheticCheckpoint::ARCHITECTURES.map(|architecture| SyntheticCheckpoint {
+                architecture,
+                ..shape.clone()
+            }),
+        );
     }
     let mut random = Random::new(20);
     shapes.extend((0..100).map(|_| random_shape(&mut random)));

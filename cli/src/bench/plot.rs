@@ -1,16 +1,13 @@
-//! Plots as inline SVG. Colours are those of the page: `s0`, `s1` … are classes that set one.
+//! Plots as inline SVG, in the colours of the page.
 
 use std::fmt::Write;
 
 use super::record::{Profile, Run};
-use super::report::escape;
 use super::summary::{counted, readable_ms};
+use crate::page::{COLOURS, escape};
 
 /// Which of a run's times.
 type Time = fn(&Run) -> f64;
-
-/// Colours that the page has.
-pub(crate) const COLOURS: usize = 6;
 
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 250.0;

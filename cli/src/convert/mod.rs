@@ -2,6 +2,8 @@
 
 #[cfg(feature = "onnx")]
 mod onnx;
+#[cfg(feature = "onnx")]
+mod report;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -80,6 +82,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     #[cfg(feature = "onnx")]
     arguments.onnx.ask(&mut conversion);
     let outcome = conversion.run(&arguments.checkpoint, &mut ProgressBars::default())?;
+    #[cfg(feature = "onnx")]
+    arguments
+        .onnx
+        .write_report(&arguments.checkpoint, &outcome)?;
     let mut out = io::stdout().lock();
     write_files(&mut out, &outcome)?;
     #[cfg(feature = "onnx")]

@@ -1,13 +1,16 @@
 //! What `filbert convert` does beside the `.filbert` file: ONNX, and the comparison with float32.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use filbert_convert::comparison::Comparison;
 use filbert_convert::conversion::{Conversion, Format, Outcome};
+use filbert_convert::dataset::Dataset;
 use filbert_convert::evaluation::Evaluation;
+use filbert_convert::output::OutputFile;
 
+use super::report;
 use crate::Failure;
 
 #[derive(Args)]
@@ -26,7 +29,8 @@ pub(crate) struct Arguments {
     eval: Option<PathBuf>,
     /// Write nothing, and end with code 3, if int8 loses more points of accuracy than this
     ///
-    /// One point is one text of a hundred: with 0.5, accuracy may fall from 92.0 % to 91.5 %.
+    /// One point is one text of a hundred: with 0.5, or 0.5%, accuracy may fall from 92.0 % to
+    /// 91.5 %.
     #[arg(
         long,
         value_name = "POINTS",
@@ -35,10 +39,14 @@ pub(crate) struct Arguments {
         value_parser = parse_points
     )]
     max_drop: Option<f64>,
+    /// Write the comparison as a page with plots, which shows the texts whose label changed
+    #[arg(long, value_name = "HTML", requires = "eval")]
+    report: Option<PathBuf>,
 }
 
 fn parse_points(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+    match number.parse::<f64>() {
         Ok(points) if points.is_finite() => Ok(points),
         _ => Err("expected a number of points, such as 0.5".to_owned()),
     }
@@ -59,6 +67,27 @@ impl Arguments {
             dataset,
             max_drop: self.max_drop,
         });
+    }
+
+    /// Writes the page, whether or not the limit was passed.
+    pub(crate) fn write_report(&self, model: &Path, outcome: &Outcome) -> Result<(), Failure> {
+        let (Some(target), Some(dataset), Some(evaluation)) =
+            (&self.report, &self.eval, &outcome.evaluation)
+        else {
+            return Ok(());
+        };
+        let dataset = Dataset::read(dataset)?;
+        let name = model.file_name().unwrap_or(model.as_os_str());
+        let page = report::page(
+            &name.to_string_lossy(),
+            evaluation,
+            &outcome.compared,
+            &dataset,
+        );
+        let mut file = OutputFile::create(target)?;
+        file.write_all(page.as_bytes())
+            .map_err(|error| filbert_convert::Error::in_file(target, error))?;
+        Ok(file.commit()?)
     }
 
     /// Tells what int8 costs, and fails if it is more than allowed.

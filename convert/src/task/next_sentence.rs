@@ -12,7 +12,7 @@ pub(super) fn modules() -> HeadModules {
     HeadModules {
         dense: Some("bert.pooler.dense"),
         classifier: Some("cls.seq_relationship"),
-        prefixes: &["cls.seq_relationship."],
+        prefixes: &["bert.pooler.", "cls.seq_relationship."],
         ..HeadModules::default()
     }
 }

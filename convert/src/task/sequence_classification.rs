@@ -16,7 +16,11 @@ pub(super) const fn activation(architecture: Architecture) -> Activation {
 
 pub(super) fn modules(architecture: Architecture) -> HeadModules {
     let (dense, classifier, prefixes): (_, _, &[&str]) = match architecture {
-        Architecture::Bert => ("bert.pooler.dense", "classifier", &["classifier."]),
+        Architecture::Bert => (
+            "bert.pooler.dense",
+            "classifier",
+            &["bert.pooler.", "classifier."],
+        ),
         Architecture::DistilBert => (
             "pre_classifier",
             "classifier",

@@ -23,8 +23,8 @@ const ROBERTA_CLASSES: [&str; 4] = ["Roberta", "Bart", "Longformer", "LED"];
 /// What of a tokenizer is RoBERTa's own.
 #[derive(Debug)]
 pub(super) struct ByteLevelBpe {
-    /// The token of each byte.
-    pub(super) bytes: [u32; 256],
+    /// The token of each of the 256 bytes.
+    pub(super) bytes: Vec<u32>,
     /// In the order of their left token, then of their right one.
     pub(super) merges: Vec<Merge>,
     /// Of [`byte_level`].
@@ -81,10 +81,9 @@ impl ByteLevelBpe {
         path: &Path,
     ) -> Result<Self, Error> {
         let ids: HashMap<&str, u32> = tokens.iter().map(String::as_str).zip(0..).collect();
-        let mut bytes = [0; 256];
-        for (byte, id) in (0..=u8::MAX).zip(&mut bytes) {
+        let token = |byte: u8| {
             let text = character(byte).to_string();
-            *id = *ids.get(&*text).ok_or_else(|| {
+            ids.get(&*text).copied().ok_or_else(|| {
                 Error::in_file(
                     path,
                     format!(
@@ -92,8 +91,9 @@ impl ByteLevelBpe {
                          BPE with a token for each of the 256 bytes"
                     ),
                 )
-            })?;
-        }
+            })
+        };
+        let bytes = (0..=u8::MAX).map(token).collect::<Result<_, _>>()?;
         Ok(Self {
             bytes,
             merges: ranked(&ids, merges).map_err(|message| Error::in_file(path, message))?,
@@ -377,4 +377,239 @@ pub(super) fn from_folder(folder: &Folder<'_>) -> Result<Settings, Error> {
     let mut settings = Settings::new(path, tokens, model, classification_id, separator_id);
     folder.add(special, &mut settings)?;
     Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::VocabularySource;
+    use super::*;
+
+    const ROWS: usize = 3 + 256 + 3;
+
+    /// A small tokenizer of RoBERTa's kind.
+    fn roberta() -> Value {
+        let tokens = ["<s>", "</s>", "<mask>"].map(str::to_owned).into_iter();
+        let tokens = tokens.chain((0..=u8::MAX).map(|byte| character(byte).to_string()));
+        let tokens = tokens.chain(["Ġa", "bc", "Ġabc"].map(str::to_owned));
+        let vocab: BTreeMap<String, u32> = tokens.zip(0..).collect();
+        json!({
+            "added_tokens": [{"id": 2, "content": "<mask>", "single_word": false, "lstrip": true,
+                "rstrip": false, "normalized": false, "special": true}],
+            "normalizer": null,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true},
+            "post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 1], "cls": ["<s>", 0],
+                "trim_offsets": true, "add_prefix_space": true},
+            "decoder": {"type": "ByteLevel"},
+            "model": {"type": "BPE", "unk_token": "<unk>", "continuing_subword_prefix": "",
+                "end_of_word_suffix": null, "dropout": null, "fuse_unk": false, "vocab": vocab,
+                "merges": [["Ġ", "a"], ["b", "c"], ["Ġa", "bc"]]},
+        })
+    }
+
+    fn read(files: &[(&str, &str)]) -> Result<VocabularySource, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        VocabularySource::read(folder.path(), ROWS)
+    }
+
+    #[track_caller]
+    fn refused(files: &[(&str, &str)], words: &[&str]) {
+        let message = read(files).unwrap_err().to_string();
+        for word in words {
+            assert!(message.contains(word), "{message:?} lacks {word:?}");
+        }
+    }
+
+    /// Refused once the value at `pointer` is `value`.
+    #[track_caller]
+    fn refused_with(pointer: &str, value: Value, words: &[&str]) {
+        let mut json = roberta();
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        json.pointer_mut(parent).unwrap()[field] = value;
+        refused(
+            &[(TOKENIZER, &json.to_string())],
+            &[&[TOKENIZER], words].concat(),
+        );
+    }
+
+    fn ids(source: &VocabularySource, first: &str, second: Option<&str>) -> Vec<u32> {
+        let truncation = filbert::Truncation::default();
+        let section = source.section();
+        let tokens =
+            filbert::tokenize_section(&section, ROWS as u32, first, second, 64, truncation);
+        tokens.unwrap().iter().map(|token| token.id).collect()
+    }
+
+    #[test]
+    fn reads_tokenizer_json() {
+        let source = read(&[(TOKENIZER, &roberta().to_string())]).unwrap();
+        assert_eq!(ids(&source, "abc <mask>", None), [0, 261, 2, 1]);
+        assert_eq!(ids(&source, "abc", Some(" abc")), [0, 261, 1, 1, 261, 1]);
+        assert_eq!(source.special_tokens(), 4);
+        assert_eq!(source.mask(), Some(2));
+        assert!(source.section_with_mask() == source.section());
+        assert_eq!(
+            source.required_features(),
+            filbert::format::features::BYTE_LEVEL_BPE
+        );
+    }
+
+    #[test]
+    fn characters_are_those_of_gpt2() {
+        assert_eq!(
+            [b' ', b'\n', b'a', 0, 0xFF].map(character),
+            ['Ġ', 'Ċ', 'a', 'Ā', 'ÿ']
+        );
+        assert_eq!([0x7F, 0xA0, 0xAD].map(character), ['ġ', 'ł', 'Ń']);
+    }
+
+    #[test]
+    fn refuses_what_would_tokenize_otherwise() {
+        refused_with(
+            "/model/dropout",
+            json!(0.1),
+            &["model.dropout", "0.1", "none"],
+        );
+        refused_with(
+            "/model/continuing_subword_prefix",
+            json!("##"),
+            &["model.continuing_subword_prefix", "\"##\""],
+        );
+        refused_with(
+            "/model/end_of_word_suffix",
+            json!("</w>"),
+            &["model.end_of_word_suffix", "\"</w>\""],
+        );
+        refused_with(
+            "/model/ignore_merges",
+            json!(true),
+            &["model.ignore_merges", "true"],
+        );
+        refused_with(
+            "/normalizer",
+            json!({"type": "NFC"}),
+            &["normalizer", "\"NFC\"", "none"],
+        );
+        refused_with(
+            "/pre_tokenizer",
+            json!({"type": "Metaspace"}),
+            &["pre_tokenizer", "\"Metaspace\"", "\"ByteLevel\""],
+        );
+        refused_with(
+            "/pre_tokenizer/use_regex",
+            json!(false),
+            &["use_regex", "false"],
+        );
+        refused_with(
+            "/pre_tokenizer/trim_offsets",
+            json!(1),
+            &["pre_tokenizer", "boolean"],
+        );
+        refused_with(
+            "/post_processor",
+            json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true}),
+            &["post_processor", "\"ByteLevel\"", "\"RobertaProcessing\""],
+        );
+        refused_with(
+            "/post_processor/trim_offsets",
+            Value::Null,
+            &["post_processor.trim_offsets"],
+        );
+        refused_with(
+            "/post_processor",
+            json!({"type": "Sequence", "processors": []}),
+            &["post_processor", "\"Sequence\" of []"],
+        );
+        refused_with(
+            "/post_processor/sep",
+            json!(["</s>", 999]),
+            &["</s>", "id 999"],
+        );
+    }
+
+    #[test]
+    fn refuses_broken_vocabularies() {
+        let merge = |left: &str, right: &str| json!([[left, right]]);
+        let merges = "/model/merges";
+        refused_with(
+            merges,
+            merge("Ġ", "b"),
+            &["merge 0", "\"Ġb\"", "not in the vocabulary"],
+        );
+        refused_with(
+            merges,
+            json!(["b c", "Ġ a b"]),
+            &["merge 1", "\"Ġ a b\"", "one space"],
+        );
+        let mut json = roberta();
+        let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+        let id = vocab.remove("Ġ").unwrap();
+        vocab.insert("space".to_owned(), id);
+        refused(
+            &[(TOKENIZER, &json.to_string())],
+            &["\"Ġ\"", "0x20", "256 bytes"],
+        );
+    }
+
+    #[test]
+    fn the_last_of_equal_merges_counts() {
+        let mut json = roberta();
+        // Once the first does not count, the order is the same.
+        json["model"]["merges"] = json!(["#version: 0.2", "b c", "Ġ a", "b c", "Ġa bc"]);
+        let twice = read(&[(TOKENIZER, &json.to_string())]).unwrap();
+        let once = read(&[(TOKENIZER, &roberta().to_string())]).unwrap();
+        assert!(twice.section() == once.section());
+    }
+
+    #[test]
+    fn refuses_a_config_that_contradicts() {
+        let json = roberta().to_string();
+        for (config, fine) in [
+            (r#"{"add_prefix_space": true, "do_lower_case": true}"#, true),
+            (r#"{"add_prefix_space": false}"#, false),
+            (r#"{"trim_offsets": false}"#, false),
+            (r#"{"truncation_side": "left"}"#, false),
+        ] {
+            let result = read(&[(TOKENIZER, &json), (CONFIG, config)]);
+            assert_eq!(result.is_ok(), fine, "{config} {result:?}");
+            if let Err(error) = result {
+                assert!(error.to_string().contains(CONFIG), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn reads_vocab_json_and_merges() {
+        let vocab = roberta()["model"]["vocab"].to_string();
+        let vocab = (BPE_VOCABULARY, vocab.as_str());
+        let merges = (MERGES, "#version: 0.2\nĠ a\r\nb c\nĠa bc\n");
+        let config = (CONFIG, r#"{"add_prefix_space": true}"#);
+        let source = read(&[vocab, merges, config]).unwrap();
+        let of_json = read(&[(TOKENIZER, &roberta().to_string())]).unwrap();
+        for text in ["abc  <mask>", "<s>abc</s>", "x"] {
+            // Here the special tokens of the folder are added tokens.
+            let special = text.contains("<s>");
+            assert_eq!(
+                ids(&source, text, None) == ids(&of_json, text, None),
+                !special
+            );
+        }
+        refused(&[vocab], &[BPE_VOCABULARY, MERGES, TOKENIZER]);
+        refused(
+            &[vocab, (MERGES, "a  b\n")],
+            &[MERGES, "merge 0", "one space"],
+        );
+        refused(
+            &[
+                vocab,
+                merges,
+                (CONFIG, r#"{"tokenizer_class": "GPT2Tokenizer"}"#),
+            ],
+            &["tokenizer_class", "GPT2Tokenizer", "RobertaTokenizer"],
+        );
+    }
 }

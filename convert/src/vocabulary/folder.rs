@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::json::{AddedTokenJson, Config, SpecialTokens, TokenJson, read_json};
-use super::{ADDED_TOKENS, CONFIG, SPECIAL_TOKENS, Settings, TOKENIZER, unsupported};
+use super::{ADDED_TOKENS, CONFIG, Settings, TOKENIZER, unsupported};
 use crate::error::Error;
 
 /// What a special token is for.

@@ -23,10 +23,7 @@ use serde_json::Value;
 
 use self::byte_level::ByteLevelBpe;
 use self::folder::{Folder, Role};
-use self::json::{
-    AddedTokenJson, Config, ModelKind, Pairs, SpecialTokens, TokenJson, TokenizerJson, read_json,
-    read_text,
-};
+use self::json::{AddedTokenJson, Config, ModelKind, Pairs, TokenizerJson, read_json, read_text};
 use self::word_piece::WordPiece;
 use crate::error::Error;
 
@@ -88,7 +85,7 @@ impl VocabularySource {
         settings.check_ids(vocabulary_size)?;
         let mask = settings.mask(&beside);
         Ok(Self {
-            section: settings.section(vocabulary_size, mask.as_ref().map(|mask| mask.0))?,
+            section: settings.section(vocabulary_size)?,
             max_tokens: config.max_tokens(),
             mask,
             required_features: settings.model.required_features(),
@@ -112,25 +109,15 @@ impl VocabularySource {
         self.required_features
     }
 
-    /// The id of the token that stands for a word to be guessed, `[MASK]` or `<mask>`, if the
-    /// tokenizer has one.
+    /// The token that stands for a word to be guessed, `[MASK]` or `<mask>`, if the tokenizer has
+    /// one: its id and its text.
     pub fn mask(&self) -> Option<(u32, &str)> {
         self.mask.as_ref().map(|(id, text)| (*id, text.as_str()))
     }
 
-    /// The bytes of the vocabulary section. That of a WordPiece does not state the mask.
+    /// The bytes of the vocabulary section.
     pub fn section(&self) -> Vec<u8> {
         self.section.clone()
-    }
-
-    /// The bytes of the vocabulary section, which states the mask, if there is one.
-    pub fn section_with_mask(&self) -> Vec<u8> {
-        let mut section = self.section();
-        let (head, _) = section.split_at_mut(size_of::<format::Vocabulary>());
-        let mut stated: format::Vocabulary = bytemuck::pod_read_unaligned(head);
-        stated.mask = self.mask().map_or(0, |(id, _)| id + 1);
-        head.copy_from_slice(bytemuck::bytes_of(&stated));
-        section
     }
 }
 
@@ -377,6 +364,8 @@ fn id_of(tokens: &[String], token: &str, field: &str, path: &Path) -> Result<u32
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     /// A small tokenizer of BERT's kind.
@@ -467,9 +456,15 @@ mod tests {
     fn refuses_what_would_tokenize_otherwise() {
         refused_with(
             "/model/type",
-            json!("BPE"),
-            &["model.type", "\"BPE\"", "\"WordPiece\""],
+            json!("Unigram"),
+            &["model.type", "\"Unigram\"", "\"WordPiece\"", "XLM-RoBERTa"],
         );
+        refused_with(
+            "/model/type",
+            json!("WordLevel"),
+            &["model.type", "\"WordLevel\"", "\"BPE\" of bytes"],
+        );
+        refused_with("/model/type", json!("BPE"), &["merges"]);
         refused_with(
             "/normalizer",
             json!({"type": "Sequence", "normalizers": []}),

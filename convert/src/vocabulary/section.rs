@@ -16,12 +16,8 @@ struct Added {
 }
 
 impl Settings {
-    /// The bytes of the section. That of a WordPiece does not state the mask.
-    pub(super) fn section(
-        &self,
-        vocabulary_size: usize,
-        mask: Option<u32>,
-    ) -> Result<Vec<u8>, Error> {
+    /// The bytes of the section.
+    pub(super) fn section(&self, vocabulary_size: usize) -> Result<Vec<u8>, Error> {
         if vocabulary_size > limits::VOCABULARY as usize {
             return Err(self.too_large());
         }
@@ -38,10 +34,7 @@ impl Settings {
         let added = Added { records, text };
         match &self.model {
             Model::WordPiece(word_piece) => self.word_piece_section(word_piece, head, &added),
-            Model::ByteLevelBpe(bpe) => {
-                let mask = mask.map_or(0, |id| id + 1);
-                self.bpe_section(bpe, format::Vocabulary { mask, ..head }, &added)
-            }
+            Model::ByteLevelBpe(bpe) => self.bpe_section(bpe, head, &added),
         }
     }
 

@@ -223,7 +223,8 @@ impl<'a> Windows<'a> {
             windows: divide(text.clone(), room, OVERLAP.min(most / 2)),
             tokens,
             text,
-            count,
+            // Several may widen to the same words.
+            count: count.saturating_mul(2).saturating_add(10),
         })
     }
 

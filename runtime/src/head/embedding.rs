@@ -12,14 +12,76 @@ use crate::session::{Input, Output, Request, Session};
 use crate::tokenizer::{Encoded, Encoding, Scratch};
 use crate::workspace::Workspace;
 
+/// What of a text an encoder's vector for it consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    bits: u32,
+}
+
+impl Features {
+    /// The last row of the first token: BERT's `[CLS]`.
+    pub const fn first_token() -> Self {
+        Self { bits: 0 }
+    }
+
+    /// The mean of the last rows of all tokens, special tokens included.
+    pub const fn mean() -> Self {
+        Self {
+            bits: format::embedding::MEAN,
+        }
+    }
+
+    /// Divided by their Euclidean norm.
+    #[must_use]
+    pub const fn normalized(self) -> Self {
+        Self {
+            bits: self.bits | format::embedding::NORMALIZED,
+        }
+    }
+
+    /// Whether they are the mean of all tokens.
+    pub const fn is_mean(self) -> bool {
+        self.bits & format::embedding::MEAN != 0
+    }
+
+    /// Whether they are divided by their Euclidean norm.
+    pub const fn is_normalized(self) -> bool {
+        self.bits & format::embedding::NORMALIZED != 0
+    }
+
+    /// Those of a model for embeddings.
+    pub(crate) fn of(model: &Model) -> Self {
+        Self {
+            bits: model.shape().head_options,
+        }
+    }
+
+    /// By their bits in a file.
+    pub(crate) fn from_bits(bits: u32) -> Option<Self> {
+        (bits & !format::embedding::ALL == 0).then_some(Self { bits })
+    }
+
+    pub(crate) fn bits(self) -> u32 {
+        self.bits
+    }
+
+    /// The encoder's rows that they are made of.
+    pub(crate) fn rows(self) -> HeadRows {
+        match self.is_mean() {
+            true => HeadRows::All,
+            false => HeadRows::First,
+        }
+    }
+}
+
 /// The output of a text is its vector.
-pub(super) fn compute(model: &Model, workspace: &mut Workspace) {
+pub(crate) fn compute(model: &Model, features: Features, workspace: &mut Workspace) {
     let hidden = padded(model.shape().hidden as usize);
     let texts = workspace.boundaries.len() - 1;
     let rows = workspace.scales.len();
     let values = workspace.hidden.first(rows * hidden);
     let outputs = workspace.outputs.first(texts * hidden);
-    match HeadRows::of(model) {
+    match features.rows() {
         HeadRows::First => outputs.copy_from_slice(values),
         HeadRows::All => {
             let boundaries = workspace.boundaries.windows(2);
@@ -29,7 +91,7 @@ pub(super) fn compute(model: &Model, workspace: &mut Workspace) {
             }
         }
     }
-    if model.shape().head_options & format::embedding::NORMALIZED != 0 {
+    if features.is_normalized() {
         outputs.chunks_exact_mut(hidden).for_each(normalize);
     }
     one_row_a_text(workspace);
@@ -132,6 +194,24 @@ impl Embedder {
     pub fn new(model: Model, options: &Options) -> Result<Self, Error> {
         model.check_head(Head::Embedding, "Embedder")?;
         Session::new(model, options).map(|session| Self { session })
+    }
+
+    /// Uses the encoder of a model of any kind: a vector is then what its last layer says of the
+    /// text, and the model's own head is not computed.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidArgument`](crate::ErrorCode), for options that this machine cannot
+    /// serve.
+    pub fn of_encoder(model: Model, features: Features, options: &Options) -> Result<Self, Error> {
+        let session = Session::new(model, options)?;
+        Ok(Self {
+            session: session.with_features(features),
+        })
+    }
+
+    /// The model, which is no longer used.
+    pub fn into_model(self) -> Model {
+        self.session.model
     }
 
     /// The model's shape and sections.

@@ -5,14 +5,16 @@ pub(crate) mod answers;
 pub(crate) mod classification;
 pub(crate) mod embedding;
 pub(crate) mod tokens;
+pub(crate) mod trained;
 pub(crate) mod words;
 
 use crate::executor::Executor;
-use crate::format::{self, Head, padded};
+use crate::format::{Head, padded};
 use crate::kernels::matrix::{Matrix, MatrixMut, PanelsMut};
 use crate::linear::{self, QuantizedRows};
 use crate::model::Model;
 use crate::workspace::Workspace;
+use embedding::Features;
 
 /// Which rows of the last layer a head reads. The encoder computes no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +30,7 @@ impl HeadRows {
     pub(crate) fn of(model: &Model) -> Self {
         match model.head() {
             Head::Classification => Self::First,
-            Head::Embedding if model.shape().head_options & format::embedding::MEAN == 0 => {
-                Self::First
-            }
+            Head::Embedding => Features::of(model).rows(),
             _ => Self::All,
         }
     }
@@ -70,7 +70,7 @@ pub(crate) fn compute(executor: Executor<'_>, model: &Model, workspace: &mut Wor
         Head::TokenClassification | Head::QuestionAnswering => {
             tokens::compute(executor, model, workspace);
         }
-        Head::Embedding => embedding::compute(model, workspace),
+        Head::Embedding => embedding::compute(model, Features::of(model), workspace),
         Head::MaskedWords => words::compute(executor, model, workspace),
     }
 }

@@ -146,9 +146,11 @@ impl TokenClassifier {
     /// The entities that the labels of a text's tokens make: `result` is what
     /// [`TokenClassifier::classify`] returned for this text.
     pub fn group(&self, text: &str, result: &TokenClassification) -> Vec<Entity<'_>> {
-        // The special tokens stand for nothing.
+        // The first and the last token are special. Others may be empty, such as RoBERTa's of a
+        // space.
+        let texts = 1..result.tokens.len().max(2) - 1;
         let tokens = result.tokens.iter().zip(&result.best);
-        let tokens = tokens.filter(|(token, _)| token.start < token.end);
+        let tokens = tokens.take(texts.end).skip(texts.start);
         let labelled = tokens.map(|(token, &(label, score))| {
             (self.model().label(label), score, token.start..token.end)
         });
@@ -205,11 +207,7 @@ fn group_entities<'a>(
             }),
         }
     }
-    let mut counted = (0, 0);
-    let mut characters = |byte: usize| {
-        counted = (byte, counted.1 + text[counted.0..byte].chars().count());
-        counted.1
-    };
+    let character = |byte: usize| text[..byte].chars().count();
     // What stands before the first dash is dropped, even if it is neither B nor I.
     let name = |label: &'a str| label.split_once('-').map_or(label, |(_, kind)| kind);
     groups
@@ -218,7 +216,7 @@ fn group_entities<'a>(
         .map(|group| Entity {
             label: name(group.whole_label),
             score: group.sum / group.count,
-            characters: characters(group.bytes.start)..characters(group.bytes.end),
+            characters: character(group.bytes.start)..character(group.bytes.end),
             bytes: group.bytes,
         })
         .collect()

@@ -12,7 +12,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use bytemuck::{Pod, from_bytes, try_cast_slice};
+use bytemuck::{Pod, Zeroable, from_bytes, try_cast_slice};
 use memmap2::{Mmap, MmapOptions};
 
 use crate::error::{Error, ErrorCode};
@@ -74,6 +74,40 @@ pub struct SectionInfo {
     pub offset: u64,
     /// In bytes, without the padding that follows.
     pub length: u64,
+}
+
+/// What an encoder's features depend on: the lengths and checksums of the sections of its file
+/// that determine them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct EncoderId {
+    sections: [SectionId; 4],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+struct SectionId {
+    length: u64,
+    checksum: u32,
+    /// A [`SectionKind`].
+    kind: u32,
+}
+
+impl std::fmt::Display for EncoderId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, section) in self.sections.iter().enumerate() {
+            let comma = if index > 0 { ", " } else { "" };
+            let kind = SectionKind::at(section.kind.wrapping_sub(1) as usize);
+            let name = kind.map_or("unknown", SectionKind::name);
+            let checksum = section.checksum;
+            write!(
+                f,
+                "{comma}{name} {checksum:08x} of {} bytes",
+                section.length
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// A table of integers, one scale a row.
@@ -458,6 +492,27 @@ impl Model {
                 offset: section.offset,
                 length: section.length,
             })
+    }
+
+    /// By what a head that was trained on this encoder knows it.
+    pub(crate) fn encoder_id(&self) -> EncoderId {
+        let id = |kind: SectionKind| {
+            let section = &self.sections[kind as usize - 1];
+            SectionId {
+                length: section.length,
+                checksum: section.checksum,
+                kind: section.kind,
+            }
+        };
+        let kinds = [
+            SectionKind::Shape,
+            SectionKind::Tensors,
+            SectionKind::Vocabulary,
+            SectionKind::Weights,
+        ];
+        EncoderId {
+            sections: kinds.map(id),
+        }
     }
 
     /// The labels, in the order of the logits.

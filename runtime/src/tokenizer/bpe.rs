@@ -351,3 +351,94 @@ impl Place<'_> {
         (leading, trailing)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The arrays of merges `(left, right, made)`, in the order of their ranks, of tokens of
+    /// which the first 256 are the bytes.
+    #[derive(Default)]
+    struct Arrays {
+        starts: Vec<[u8; 4]>,
+        bytes: Vec<u8>,
+        rights: Vec<u8>,
+        made: Vec<u8>,
+        ranks: Vec<u8>,
+        tokens: u32,
+    }
+
+    impl Arrays {
+        fn new(merges: &[(u16, u16, u16)], tokens: u16) -> Self {
+            let mut sorted: Vec<_> = (0u16..).zip(merges).collect();
+            sorted.sort_by_key(|(_, merge)| (merge.0, merge.1));
+            let mut arrays = Self {
+                tokens: tokens.into(),
+                ..Self::default()
+            };
+            for left in 0..=tokens {
+                let start = sorted.iter().filter(|(_, merge)| merge.0 < left).count();
+                arrays.starts.push((start as u32).to_le_bytes());
+            }
+            arrays.bytes.extend((0..256u16).flat_map(u16::to_le_bytes));
+            for (rank, (_, right, made)) in sorted {
+                arrays.rights.extend(right.to_le_bytes());
+                arrays.made.extend(made.to_le_bytes());
+                arrays.ranks.extend(rank.to_le_bytes());
+            }
+            arrays
+        }
+
+        fn merges(&self) -> Merges<'_> {
+            Merges {
+                starts: &self.starts,
+                bytes: &self.bytes,
+                rights: &self.rights,
+                made: &self.made,
+                ranks: &self.ranks,
+                id_bytes: 2,
+                rank_bytes: 2,
+                tokens: self.tokens,
+            }
+        }
+    }
+
+    fn tokens(text: &str, merges: &Merges<'_>) -> Vec<(u32, usize)> {
+        let (mut word, mut tokens) = (Word::default(), Vec::new());
+        word.merge(text.bytes(), merges);
+        word.for_each(|id, range| tokens.push((id, range.len())));
+        tokens
+    }
+
+    const A: u16 = b'a' as u16;
+    const B: u16 = b'b' as u16;
+
+    #[test]
+    fn the_least_rank_is_merged_first_and_the_leftmost_of_equals() {
+        let arrays = Arrays::new(&[(A, A, 256), (B, 256, 257), (A, B, 258)], 259);
+        let merges = arrays.merges();
+        assert!(merges.has_every_byte());
+        let (a, b) = (u32::from(A), u32::from(B));
+        assert_eq!(tokens("aaa", &merges), [(256, 2), (a, 1)]);
+        assert_eq!(tokens("abaa", &merges), [(a, 1), (257, 3)]);
+        assert_eq!(tokens("abab", &merges), [(258, 2), (258, 2)]);
+        assert_eq!(tokens("baaaa", &merges), [(257, 3), (256, 2)]);
+        assert_eq!(tokens("b", &merges), [(b, 1)]);
+        assert_eq!(tokens("", &merges), []);
+    }
+
+    #[test]
+    fn nonsense_makes_nothing_and_ends() {
+        let far = [[0xFF; 4]; 258];
+        let arrays = Arrays::new(&[(A, A, A), (A, B, 300)], 257);
+        let mut merges = arrays.merges();
+        // A token that is made of itself, and one beyond the vocabulary.
+        assert_eq!(tokens("aaaab", &merges), [(A.into(), 4), (B.into(), 1)]);
+        merges.starts = &far;
+        assert_eq!(tokens("aa", &merges).len(), 2);
+        merges.starts = &[];
+        assert_eq!(tokens("aa", &merges).len(), 2);
+        merges.tokens = 0;
+        assert!(!merges.has_every_byte());
+    }
+}

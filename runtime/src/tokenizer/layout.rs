@@ -188,8 +188,7 @@ fn check_head(head: &Vocabulary, vocabulary: u32) -> Result<VocabularyKind, Erro
             "merges",
             head.merges <= if word_piece { 0 } else { limits::MERGES },
         ),
-        ("mask", head.mask <= vocabulary),
-        ("reserved", head.reserved == [0; 2]),
+        ("reserved", head.reserved == [0; 3]),
     ];
     match checks.iter().find(|check| !check.1) {
         Some((field, _)) => Err(malformed(format_args!("{field} is out of range"))),

@@ -12,11 +12,15 @@ mod seeds;
 use std::iter;
 
 use bytemuck::{bytes_of, pod_read_unaligned};
-use filbert::format::{Header, Section, SectionKind};
-use filbert::{Classifier, Input, Model, ObservedColumns, Options, Truncation, tokenize_section};
+use filbert::format::{self, Header, Section, SectionKind, VocabularyKind};
+use filbert::{
+    Classifier, Embedder, Head, Input, Model, ObservedColumns, Options, QuestionAnswerer, Runner,
+    TokenClassifier, Truncation, WordFiller, tokenize_section,
+};
 
 use crate::model_file::{TABLE_END, edit, sign_head};
 pub use seeds::Seed;
+pub(crate) use seeds::with_every_flag;
 
 /// What takes any bytes.
 pub struct Target {
@@ -88,7 +92,7 @@ pub fn vocabulary(input: &[u8]) -> bool {
         let ids = vocabulary.tokenize(first, Some(second), max_tokens);
         ids.expect("the section was taken").len()
     });
-    assert_eq!(cut, whole.min(max_tokens.max(3)));
+    assert_eq!(cut, whole.min(max_tokens.max(vocabulary.special(true))));
     true
 }
 
@@ -112,16 +116,30 @@ impl Vocabulary<'_> {
         let types: Vec<u8> = tokens.iter().map(|token| token.token_type).collect();
         assert!(ids.iter().all(|&id| id < self.rows), "{ids:?}");
         for token in &tokens {
-            let text = [first, second.unwrap_or("")][usize::from(token.token_type)];
+            let text = [first, second.unwrap_or("")][usize::from(token.text)];
             assert!(text.get(token.start..token.end).is_some(), "{token:?}");
         }
-        let special = if second.is_some() { 3 } else { 2 };
+        let special = self.special(second.is_some());
         assert!(ids.len() >= special, "{ids:?}");
         assert!(ids.len() <= max_tokens.max(special), "{ids:?}");
         assert_eq!(types.len(), ids.len());
         assert!(types.is_sorted(), "{types:?}");
-        assert_eq!(types.last(), Some(&u8::from(second.is_some())));
+        // Two separators make types that do not tell the texts apart.
+        let last_type = second.is_some() && special == 3;
+        assert_eq!(types.last(), Some(&u8::from(last_type)));
+        let texts: Vec<u8> = tokens.iter().map(|token| token.text).collect();
+        assert!(texts.is_sorted(), "{texts:?}");
+        assert_eq!(texts.last(), Some(&u8::from(second.is_some())));
         Some(ids)
+    }
+
+    /// The special tokens of a text, or of a pair. The section was taken.
+    fn special(&self, pair: bool) -> usize {
+        let head: format::Vocabulary =
+            pod_read_unaligned(&self.section[..size_of::<format::Vocabulary>()]);
+        let bpe = head.kind == VocabularyKind::ByteLevelBpe as u32;
+        let doubled = bpe && head.flags & format::byte_level::DOUBLE_SEPARATOR != 0;
+        2 + usize::from(pair) + usize::from(pair && doubled)
     }
 }
 
@@ -238,26 +256,64 @@ pub fn model(input: &[u8]) -> bool {
     assert_eq!(model.labels().len(), model.shape().labels as usize);
     assert!(model.sections().count() >= COUNT);
     let max_tokens = model.shape().max_tokens as usize;
-    let classifier = Classifier::new(model, &Options::new()).expect("the default options");
+    let runner = Runner::new(model, &Options::new()).expect("the default options");
     let inputs: [Input<'_>; 3] = [
         "".into(),
         "word2 ü[MASK]' ,a 映 b2 xyzzy".into(),
         ("a b", "word1 a a a a a a a a").into(),
     ];
-    let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    let batch = classifier
-        .classify_batch(&inputs)
-        .expect("cut, not refused");
-    for (result, &input) in iter::zip(&batch, &inputs) {
-        assert!(result.logits().iter().all(|x| x.is_finite()), "{result:?}");
-        assert!(result.categories().iter().all(|c| c.score.is_finite()));
-        assert!((2..=max_tokens).contains(&result.tokens()), "{result:?}");
-        let alone = classifier.classify_batch(&[input]).expect("as before");
-        assert_eq!(bits(alone[0].logits()), bits(result.logits()));
+    let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    let batch = runner.run(&inputs).expect("cut, not refused");
+    for (output, &input) in iter::zip(&batch, &inputs) {
+        assert!(output.values.iter().all(|x| x.is_finite()), "{output:?}");
+        assert!((2..=max_tokens).contains(&output.tokens), "{output:?}");
+        let alone = runner.run(&[input]).expect("as before");
+        assert_eq!(bits(&alone[0].values), bits(&output.values));
     }
-    let _ = classifier.self_test();
-    check_inputs_of_products(&classifier, &inputs);
+    let _ = runner.self_test();
+    check_inputs_of_products(&runner, &inputs);
+    check_answers(runner.into_model());
     true
+}
+
+/// Asks a model what its head is for.
+///
+/// # Panics
+/// If a score is not finite, or a part of a text is none.
+fn check_answers(model: Model) {
+    const TEXT: &str = "word2 ü[MASK]' ,a 映 b2 xyzzy";
+    let options = Options::new();
+    match model.head() {
+        Head::Classification => {
+            let classifier = Classifier::new(model, &options).expect("its head");
+            let result = classifier.classify(TEXT).expect("cut, not refused");
+            assert!(result.categories().iter().all(|c| c.score.is_finite()));
+        }
+        Head::TokenClassification => {
+            let classifier = TokenClassifier::new(model, &options).expect("its head");
+            for entity in classifier.find_entities(TEXT).expect("cut, not refused") {
+                assert!(entity.score.is_finite() && TEXT.get(entity.bytes).is_some());
+            }
+        }
+        Head::QuestionAnswering => {
+            let answerer = QuestionAnswerer::new(model, &options).expect("its head");
+            // A question may leave no room for the text.
+            for answer in answerer.answer("b2", TEXT, 3).unwrap_or_default() {
+                assert!(answer.score.is_finite() && TEXT.get(answer.bytes).is_some());
+            }
+        }
+        Head::Embedding => {
+            let embedder = Embedder::new(model, &options).expect("its head");
+            let embedding = embedder.embed(TEXT).expect("cut, not refused");
+            assert!(embedding.cosine(&embedding).is_finite());
+        }
+        Head::MaskedWords => {
+            let filler = WordFiller::new(model, &options).expect("its head");
+            for mask in filler.fill(TEXT, 3).expect("cut, not refused") {
+                assert!(mask.words.iter().all(|word| word.score.is_finite()));
+            }
+        }
+    }
 }
 
 /// Checks that no infinity or NaN reached a product: quantization would make numbers of them,
@@ -265,8 +321,8 @@ pub fn model(input: &[u8]) -> bool {
 ///
 /// # Panics
 /// If one did.
-pub fn check_inputs_of_products(classifier: &Classifier, inputs: &[Input<'_>]) {
-    let observed = classifier.observe(inputs).unwrap();
+pub fn check_inputs_of_products(runner: &Runner, inputs: &[Input<'_>]) {
+    let observed = runner.observe(inputs).unwrap();
     let check = |what: &str, columns: &ObservedColumns| {
         assert!(columns.rows > 0, "{what}");
         let at = columns.sum.iter().position(|sum| !sum.is_finite());

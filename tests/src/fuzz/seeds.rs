@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::checkpoint::{ARCHIVE, LEGACY};
 use super::{FRAME, SIGN, model_input, vocabulary_input};
+use crate::byte_level;
 
 /// An input of a target, with a name for its file.
 pub type Seed = (String, Vec<u8>);
@@ -39,6 +40,13 @@ pub(super) fn vocabulary() -> Vec<Seed> {
         for (number, text) in TEXTS.iter().enumerate() {
             let max_tokens = [8, 64, 12, 17][number];
             let input = vocabulary_input(&section, rows, max_tokens, text);
+            seeds.push((format!("{name}-{number}"), input));
+        }
+    }
+    for (name, json) in byte_level::tokenizers() {
+        let (section, rows) = section(&json);
+        for (number, text) in TEXTS.into_iter().chain(byte_level::TEXTS).enumerate() {
+            let input = vocabulary_input(&section, rows, [64, 9][number % 2], text);
             seeds.push((format!("{name}-{number}"), input));
         }
     }
@@ -104,6 +112,10 @@ pub(super) fn model() -> Vec<Seed> {
         for right in [0, SIGN, FRAME | SIGN] {
             seeds.push((format!("{name}-{right}"), model_input(&file, right)));
         }
+    }
+    for right in [0, SIGN, FRAME | SIGN] {
+        let input = model_input(&byte_level::model(), right);
+        seeds.push((format!("byte-level-{right}"), input));
     }
     seeds
 }
@@ -319,7 +331,7 @@ fn added(id: usize, content: &str, flags: usize) -> Value {
 }
 
 /// With an added token of every combination of flags, some of which overlap.
-fn with_every_flag(json: &Value) -> Value {
+pub(crate) fn with_every_flag(json: &Value) -> Value {
     let contents = [
         "yes", "[x", "no", "-", "\u{A0}-", "[x]", "ab", "日", "laugh", "it", "don't", "a b", "aba",
         "[SE", "film", "th",

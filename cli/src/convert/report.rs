@@ -1,0 +1,282 @@
+//! What int8 costs, as one page that needs nothing beside itself.
+
+use std::fmt::Write;
+
+use filbert_convert::comparison::ComparedText;
+use filbert_convert::dataset::Dataset;
+use filbert_convert::evaluation::{ClassFigures, Evaluation};
+
+use crate::page::{self, escape};
+
+const WIDTH: f64 = 360.0;
+const HEIGHT: f64 = 250.0;
+const LEFT: f64 = 46.0;
+const BOTTOM: f64 = 36.0;
+const TOP: f64 = 16.0;
+
+/// Columns of the histogram.
+const COLUMNS: usize = 24;
+
+/// Texts that differ most, of those that keep their label.
+const FARTHEST: usize = 10;
+
+/// The page. The texts are those of the data set, which the report in the `.filbert` file does
+/// not hold.
+pub(super) fn page(
+    model: &str,
+    evaluation: &Evaluation,
+    texts: &[ComparedText],
+    dataset: &Dataset,
+) -> String {
+    let title = escape(&format!("{model} on {}", evaluation.dataset));
+    let mut page = page::begin(&format!("{title}: what int8 costs"));
+    let _ = writeln!(page, "<h1>What int8 costs: {title}</h1>");
+    push_facts(&mut page, evaluation);
+    push_plots(&mut page, texts);
+    push_classes(&mut page, evaluation);
+    push_texts(&mut page, evaluation, texts, dataset);
+    page.push_str("</body>\n</html>\n");
+    page
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+fn push_facts(page: &mut String, evaluation: &Evaluation) {
+    let logits = evaluation.mean_abs_diff.zip(evaluation.max_abs_diff);
+    let flipped = evaluation.flipped.as_ref().map_or(0, Vec::len);
+    let facts = [
+        ("Texts", Some(evaluation.count.to_string())),
+        ("int8", Some(percent(evaluation.accuracy))),
+        ("float32", evaluation.reference_accuracy.map(percent)),
+        (
+            "Lost",
+            evaluation
+                .accuracy_drop
+                .map(|d| format!("{d:.2} points of accuracy")),
+        ),
+        (
+            "Same label",
+            evaluation
+                .agreement
+                .map(|share| format!("{}, {flipped} differ", percent(share))),
+        ),
+        (
+            "Logits",
+            logits.map(|(mean, max)| format!("{mean:.4} apart on average, {max:.4} at most")),
+        ),
+    ];
+    page.push_str("<dl>\n");
+    for (name, value) in facts {
+        if let Some(value) = value {
+            let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", escape(&value));
+        }
+    }
+    page.push_str("</dl>\n");
+}
+
+/// The distance between the two best float32 logits, or of the one from zero; and the same pair
+/// in int8.
+fn margins(text: &ComparedText) -> (f64, f64) {
+    let (_, best) = text.labels();
+    let others = (0..text.float32.len()).filter(|&label| label != best);
+    let second = others.max_by(|&a, &b| text.float32[a].total_cmp(&text.float32[b]));
+    let margin = |logits: &[f32]| {
+        f64::from(logits[best]) - second.map_or(0.0, |second| f64::from(logits[second]))
+    };
+    (margin(&text.float32), margin(&text.int8))
+}
+
+fn push_plots(page: &mut String, texts: &[ComparedText]) {
+    let _ = writeln!(
+        page,
+        "<h2>How far the logits move</h2>\n<figure>{}<figcaption>Differences of the logits, int8 \
+         less float32: how many there are of each size.</figcaption></figure>\n\
+         <h2>How clear the labels are</h2>\n<figure>{}<figcaption>Each text by the distance of its \
+         two best logits: float32 to the right, int8 upwards. On the diagonal nothing changed; \
+         below the line at zero the label did.</figcaption></figure>",
+        histogram(texts),
+        scatter(texts)
+    );
+}
+
+fn histogram(texts: &[ComparedText]) -> String {
+    let differences: Vec<f64> = texts
+        .iter()
+        .flat_map(|text| text.int8.iter().zip(&text.float32))
+        .map(|(int8, float32)| f64::from(*int8) - f64::from(*float32))
+        .collect();
+    let most = differences
+        .iter()
+        .fold(1e-6, |most: f64, d| most.max(d.abs()));
+    let mut counts = [0usize; COLUMNS];
+    for difference in &differences {
+        let place = (difference / most + 1.0) / 2.0 * COLUMNS as f64;
+        counts[(place as usize).min(COLUMNS - 1)] += 1;
+    }
+    let highest = counts.iter().copied().max().unwrap_or(1).max(1) as f64;
+    let mut svg = begin_svg("Differences of the logits");
+    let column = (WIDTH - LEFT) / COLUMNS as f64;
+    for (number, &count) in counts.iter().enumerate() {
+        let height = count as f64 / highest * (HEIGHT - TOP - BOTTOM);
+        let _ = writeln!(
+            svg,
+            "<rect class=\"bar s0\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\">\
+             <title>{count}</title></rect>",
+            LEFT + column * number as f64 + 0.5,
+            HEIGHT - BOTTOM - height,
+            column - 1.0
+        );
+    }
+    for (at, value) in [(0.0, -most), (0.5, 0.0), (1.0, most)] {
+        let _ = writeln!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{value:.3}</text>",
+            LEFT + at * (WIDTH - LEFT),
+            HEIGHT - BOTTOM + 16.0
+        );
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+fn scatter(texts: &[ComparedText]) -> String {
+    let points: Vec<(f64, f64)> = texts.iter().map(margins).collect();
+    let most = points
+        .iter()
+        .fold(1e-6, |most: f64, (x, y)| most.max(*x).max(y.abs()));
+    let least = points.iter().fold(0.0, |least: f64, (_, y)| least.min(*y));
+    let x = |value: f64| LEFT + value / most * (WIDTH - LEFT);
+    let y =
+        |value: f64| HEIGHT - BOTTOM - (value - least) / (most - least) * (HEIGHT - TOP - BOTTOM);
+    let mut svg = begin_svg("Margins in int8 by those in float32");
+    for (from, to) in [((0.0, 0.0), (most, 0.0)), ((0.0, 0.0), (most, most))] {
+        let _ = writeln!(
+            svg,
+            "<line class=\"grid\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>",
+            x(from.0),
+            y(from.1),
+            x(to.0),
+            y(to.1)
+        );
+    }
+    for (float32, int8) in points {
+        let class = if int8 < 0.0 { "s1" } else { "s0" };
+        let _ = writeln!(
+            svg,
+            "<circle class=\"{class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"2\"/>",
+            x(float32),
+            y(int8)
+        );
+    }
+    for value in [0.0, most / 2.0, most] {
+        let _ = writeln!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{value:.1}</text>\
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{value:.1}</text>",
+            x(value),
+            HEIGHT - BOTTOM + 16.0,
+            LEFT - 6.0,
+            y(value) + 4.0
+        );
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+fn begin_svg(label: &str) -> String {
+    format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{label}\">\n")
+}
+
+fn push_classes(page: &mut String, evaluation: &Evaluation) {
+    let Some(reference) = &evaluation.reference_per_class else {
+        return;
+    };
+    page.push_str(
+        "<h2>Label by label</h2>\n<div class=\"wide\"><table>\n<tr><th class=\"left\">label</th>\
+         <th>texts</th><th>precision</th><th>in float32</th><th>recall</th><th>in float32</th>\
+         <th>F1</th><th>in float32</th></tr>\n",
+    );
+    for (int8, float32) in evaluation.per_class.iter().zip(reference) {
+        let figure = |of: fn(&ClassFigures) -> f64| {
+            format!(
+                "<td>{}</td><td>{}</td>",
+                percent(of(int8)),
+                percent(of(float32))
+            )
+        };
+        let _ = writeln!(
+            page,
+            "<tr><td class=\"left\">{}</td><td>{}</td>{}{}{}</tr>",
+            escape(&int8.label),
+            int8.support,
+            figure(|class| class.precision),
+            figure(|class| class.recall),
+            figure(|class| class.f1)
+        );
+    }
+    page.push_str("</table></div>\n");
+}
+
+fn push_texts(
+    page: &mut String,
+    evaluation: &Evaluation,
+    texts: &[ComparedText],
+    dataset: &Dataset,
+) {
+    let labels: Vec<&str> = evaluation.per_class.iter().map(|c| &*c.label).collect();
+    let mut ordered: Vec<(&ComparedText, String)> = texts
+        .iter()
+        .zip(dataset.examples())
+        .map(|(text, example)| {
+            let second = example.second.as_deref().unwrap_or_default();
+            let shown = format!("{} {second}", example.first);
+            (text, shown.trim_end().to_owned())
+        })
+        .collect();
+    let moved = |text: &ComparedText| {
+        let (float32, int8) = margins(text);
+        (float32 - int8).abs()
+    };
+    ordered.sort_by(|(a, _), (b, _)| moved(b).total_cmp(&moved(a)));
+    let (flipped, same): (Vec<_>, Vec<_>) = ordered
+        .into_iter()
+        .partition(|(text, _)| text.labels().0 != text.labels().1);
+    let _ = writeln!(
+        page,
+        "<h2>Texts whose label changed: {}</h2>",
+        flipped.len()
+    );
+    push_table(page, &labels, &flipped);
+    page.push_str("<h2>Texts that moved farthest and kept their label</h2>\n");
+    push_table(page, &labels, &same[..same.len().min(FARTHEST)]);
+}
+
+fn push_table(page: &mut String, labels: &[&str], texts: &[(&ComparedText, String)]) {
+    if texts.is_empty() {
+        page.push_str("<p>None.</p>\n");
+        return;
+    }
+    page.push_str(
+        "<div class=\"wide\"><table>\n<tr><th>line</th><th class=\"left\">right</th>\
+         <th class=\"left\">int8</th><th class=\"left\">float32</th><th>margin, int8</th>\
+         <th>float32</th><th class=\"left\">text</th></tr>\n",
+    );
+    for (text, shown) in texts {
+        let (int8, float32) = text.labels();
+        let (float32_margin, int8_margin) = margins(text);
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td class=\"left\">{}</td><td class=\"left\">{}</td>\
+             <td class=\"left\">{}</td><td>{int8_margin:.3}</td><td>{float32_margin:.3}</td>\
+             <td class=\"left\">{}</td></tr>",
+            text.line,
+            escape(labels[text.target]),
+            escape(labels[int8]),
+            escape(labels[float32]),
+            escape(shown)
+        );
+    }
+    page.push_str("</table></div>\n");
+}
