@@ -469,8 +469,8 @@ impl Checkpoint {
 
 /// The ONNX file at this path: itself, or `model.onnx` in a folder without other weights.
 fn onnx_file(path: &Path) -> Option<PathBuf> {
-    if path.is_file() {
-        return (path.extension() == Some("onnx".as_ref())).then(|| path.to_owned());
+    if path.extension() == Some("onnx".as_ref()) && !path.is_dir() {
+        return Some(path.to_owned());
     }
     let model = path.join("model.onnx");
     (model.exists() && !weights::is_in(path)).then_some(model)

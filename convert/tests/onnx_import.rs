@@ -10,6 +10,7 @@ use filbert_convert::onnx::{self, import::Imported};
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
 use filbert_convert::reference::Reference;
+use half::f16;
 use prost::Message;
 use serde_json::{Value, json};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
@@ -231,6 +232,22 @@ fn values_may_lie_in_a_file_beside_the_model() {
         let name = format!("{}.bin", tensor.name.replace("::", "-"));
         fs::write(folder.path().join(name), &tensor.raw_data).unwrap();
     }
+    check_logits(folder.path());
+}
+
+#[test]
+fn float16_is_read() {
+    // The fixtures' weights are multiples of 1/64.
+    let folder = changed(FLOAT32, |model| {
+        for tensor in &mut model.graph.as_mut().unwrap().initializer {
+            if tensor.data_type() == DataType::Float {
+                let values = floats(tensor).into_iter();
+                let bytes = values.flat_map(|value| f16::from_f32(value).to_le_bytes());
+                tensor.raw_data = bytes.collect();
+                tensor.data_type = DataType::Float16 as i32;
+            }
+        }
+    });
     check_logits(folder.path());
 }
 
@@ -461,7 +478,7 @@ fn damaged_models_do_no_harm() {
             for parameter in Parameter::all(imported.config()) {
                 let shape = parameter.shape(imported.config());
                 let values = imported.load_rows(parameter, 0..shape[0]).unwrap();
-                assert_eq!(values.len(), shape.iter().product());
+                assert_eq!(values.len(), shape.iter().product::<usize>());
                 let _ = imported.quantized_rows(parameter, 0..shape[0]);
             }
         }

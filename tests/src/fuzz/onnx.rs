@@ -22,7 +22,11 @@ pub(super) fn model(input: &[u8]) -> bool {
         let shape = parameter.shape(config);
         let values = imported.load_rows(parameter, 0..shape[0]);
         let values = values.expect("every parameter");
-        assert_eq!(values.len(), shape.iter().product(), "{parameter:?}");
+        assert_eq!(
+            values.len(),
+            shape.iter().product::<usize>(),
+            "{parameter:?}"
+        );
         if let Some(rows) = imported.quantized_rows(parameter, 0..shape[0]) {
             assert_eq!(rows.values.len(), values.len(), "{parameter:?}");
             assert!(!rows.values.contains(&i8::MIN), "{parameter:?}");
