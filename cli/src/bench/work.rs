@@ -42,7 +42,8 @@ mod tests {
             head_activation: 4,
             problem: 1,
             layer_norm_eps: 1e-12,
-            reserved: [0; 2],
+            head: 0,
+            head_options: 0,
         };
         // 11 layers of 7,077,888 · 128 + 2 · 128² · 768 …
         let layers = 11 * (905_969_664 + 25_165_824);

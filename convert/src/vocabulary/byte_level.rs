@@ -450,8 +450,7 @@ mod tests {
         assert_eq!(ids(&source, "abc <mask>", None), [0, 261, 2, 1]);
         assert_eq!(ids(&source, "abc", Some(" abc")), [0, 261, 1, 1, 261, 1]);
         assert_eq!(source.special_tokens(), 4);
-        assert_eq!(source.mask(), Some(2));
-        assert!(source.section_with_mask() == source.section());
+        assert_eq!(source.mask(), Some((2, "<mask>")));
         assert_eq!(
             source.required_features(),
             filbert::format::features::BYTE_LEVEL_BPE
