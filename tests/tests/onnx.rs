@@ -527,7 +527,7 @@ fn models_beyond_two_gib_are_refused() {
             let start = end;
             end += 2 * shape.iter().product::<usize>();
             (
-                parameter.name(config),
+                parameter.name(&config),
                 json!({"dtype": "F16", "shape": shape, "data_offsets": [start, end]}),
             )
         })
