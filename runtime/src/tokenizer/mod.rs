@@ -520,8 +520,7 @@ mod tests {
             flags: normalizer::ALL,
             kind: 0,
             merges: 0,
-            mask: 0,
-            reserved: [0; 2],
+            reserved: [0; 3],
         };
         let mut section = bytemuck::bytes_of(&head).to_vec();
         section.extend(trie.degrees.iter().chain(&trie.ends).flatten());
