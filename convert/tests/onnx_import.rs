@@ -412,7 +412,7 @@ fn sections(file: &[u8]) -> Vec<Vec<u8>> {
     let table = &file[start..start + SectionKind::ALL.len() * size_of::<Section>()];
     table
         .chunks_exact(size_of::<Section>())
-        .map(|record| bytemuck::pod_read_unaligned::<Section>(record))
+        .map(bytemuck::pod_read_unaligned::<Section>)
         .filter(|section| section.kind != SectionKind::Provenance as u32)
         .map(|section| file[section.offset as usize..][..section.length as usize].to_vec())
         .collect()

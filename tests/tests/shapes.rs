@@ -9,7 +9,7 @@ use filbert::format::{Activation, Problem, TensorKind};
 use filbert::{Classification, Classifier, ErrorCode, Input, Options, Token, Truncation};
 use filbert_convert::Checkpoint;
 use filbert_convert::checkpoint::{LayerParameter, Parameter};
-use filbert_convert::config::{Architecture, Config};
+use filbert_convert::config::Config;
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
 use filbert_convert::quantize::quantize_rows;

@@ -371,12 +371,17 @@ mod tests {
 
     #[test]
     fn windows_overlap_and_cover_the_text() {
-        assert_eq!(divide(5..5, 10, 4), [5..5]);
-        assert_eq!(divide(5..15, 10, 4), [5..15]);
-        assert_eq!(divide(5..16, 10, 4), [5..15, 11..16]);
-        assert_eq!(divide(0..30, 10, 4), [0..10, 6..16, 12..22, 18..28, 24..30]);
+        let divide = |tokens: Range<usize>, room, overlap| -> Vec<(usize, usize)> {
+            let windows = divide(tokens, room, overlap).into_iter();
+            windows.map(|window| (window.start, window.end)).collect()
+        };
+        assert_eq!(divide(5..5, 10, 4), [(5, 5)]);
+        assert_eq!(divide(5..15, 10, 4), [(5, 15)]);
+        assert_eq!(divide(5..16, 10, 4), [(5, 15), (11, 16)]);
+        let five = [(0, 10), (6, 16), (12, 22), (18, 28), (24, 30)];
+        assert_eq!(divide(0..30, 10, 4), five);
         // No more than half is read twice, so that there is an end.
-        assert_eq!(divide(0..4, 1, 128), [0..1, 1..2, 2..3, 3..4]);
+        assert_eq!(divide(0..4, 1, 128), [(0, 1), (1, 2), (2, 3), (3, 4)]);
     }
 
     #[test]
