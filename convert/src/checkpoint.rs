@@ -426,6 +426,10 @@ impl Checkpoint {
     }
 
     /// Whether the file has a parameter in int8, so that its values are taken over.
+    #[cfg_attr(
+        not(feature = "onnx"),
+        expect(unused_variables, reason = "tensors in int8 come from ONNX")
+    )]
     pub fn is_quantized(&self, parameter: Parameter) -> bool {
         match &self.source {
             Source::Tensors { .. } => false,
