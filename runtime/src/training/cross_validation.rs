@@ -34,20 +34,18 @@ pub(super) fn validate(
     for (number, &strength) in strengths.iter().enumerate() {
         let first = fitter.objective(&folds[0].training, strength);
         let preconditioner = fitter.precondition(&first, &paths[0]);
-        // As scikit-learn has it: the mean of the folds' shares, added in their order.
-        let mut shares = 0.0;
+        let mut correct = 0;
         for (index, (fold, path)) in folds.iter().zip(&mut paths).enumerate() {
             let done = number * folds.len() + index;
             monitor.report(TrainingStep::Validation { done, total });
             let objective = fitter.objective(&fold.training, strength);
             let (precision, stop) = (Precision::Rough, monitor.stop());
             fitter.advance(path, &objective, &preconditioner, precision, stop)?;
-            let correct = objective.count_correct(&fold.held_out, &path.parameters);
-            shares += correct as f64 / fold.held_out.len() as f64;
+            correct += objective.count_correct(&fold.held_out, &path.parameters);
         }
         validations.push(Validation {
             strength,
-            accuracy: shares / folds.len() as f64,
+            accuracy: correct as f64 / fitter.samples.targets.len() as f64,
         });
         if validations.len() - 1 - best(&validations) == PATIENCE {
             break;
