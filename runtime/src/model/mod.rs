@@ -800,7 +800,8 @@ impl Model {
 /// Tensors in each layer of the table.
 const TENSORS_OF_LAYER: usize = 11;
 
-fn open_and_map(path: &Path) -> io::Result<Mmap> {
+/// Maps a regular file.
+pub(crate) fn open_and_map(path: &Path) -> io::Result<Mmap> {
     // Asked before it is opened: opening a pipe would wait for a writer.
     if !std::fs::metadata(path)?.is_file() {
         return Err(not_regular());

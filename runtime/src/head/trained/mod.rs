@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorCode};
 use crate::head::embedding::Features;
-use crate::model::{EncoderId, Model};
+use crate::model::{EncoderId, Model, open_and_map};
 
 /// The largest magnitude of a weight: with features that [`Model`] has checked, no logit can
 /// leave the range of `f32`.
@@ -65,7 +65,7 @@ impl TrainedHead {
     /// [`ErrorCode::Io`], and what [`TrainedHead::from_bytes`] returns.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path)
+        let bytes = open_and_map(path)
             .map_err(|error| Error::new(ErrorCode::Io, error.to_string()).in_file(path))?;
         Self::from_bytes(&bytes).map_err(|error| error.in_file(path))
     }
