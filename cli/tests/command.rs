@@ -778,6 +778,48 @@ fn conversion_writes_the_same_bytes_again() {
 }
 
 #[test]
+fn calibration_writes_another_file_which_is_the_same_each_time() {
+    let folder = Folder::new();
+    let mut texts = String::from("text\tlabel\n");
+    for number in 0..60 {
+        let words = [
+            "fine",
+            "dull",
+            "warm and witty",
+            "slow",
+            "a little too long",
+            "grand",
+        ];
+        let (a, b) = (words[number % 6], words[number / 6 % 6]);
+        texts += &format!("the film is {a}, and its end is {b}\tanything\n");
+    }
+    let texts = folder.write("texts.tsv", &texts);
+    let files = ["a.filbert", "b.filbert"].map(|name| folder.path(name));
+    for file in &files {
+        let run = filbert(&["convert", CHECKPOINT, "-o", file, "--calibrate", &texts]).succeeded();
+        assert!(run.out.contains("largest errors of products"), "{run:?}");
+        assert_eq!(run.out.matches(".weight").count(), 5, "{run:?}");
+        assert_eq!(run.err, "");
+    }
+    let bytes = files.each_ref().map(|file| fs::read(file).unwrap());
+    assert!(bytes[0] == bytes[1]);
+    assert!(bytes[0] != fs::read(model()).unwrap());
+    filbert(&["verify", &files[0]]).succeeded();
+    filbert(&["selftest", &files[0]]).succeeded();
+    let inspected = filbert(&["inspect", &files[0]]).succeeded();
+    assert!(
+        inspected.out.contains("calibrated_products"),
+        "{inspected:?}"
+    );
+
+    let absent = folder.path("absent.tsv");
+    let kept = folder.write("kept.filbert", "as before");
+    filbert(&["convert", CHECKPOINT, "-o", &kept, "--calibrate", &absent])
+        .failed(1, &["absent.tsv"]);
+    assert_eq!(fs::read(&kept).unwrap(), b"as before");
+}
+
+#[test]
 fn failed_conversion_leaves_the_target_untouched() {
     let folder = Folder::new();
     let checkpoint = synthetic(&folder, "hostile", &SyntheticCheckpoint::default());

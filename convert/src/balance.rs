@@ -1,352 +1,263 @@
-//! How the burden of quantization is shared between inputs and weights (SmoothQuant,
-//! arXiv 2211.10438).
+//! How the burden of quantization is shared between inputs and weights (as SmoothQuant,
+//! arXiv 2211.10438, does by largest magnitudes).
 //!
 //! A row of activations has one scale, so a few wide columns cost all others their precision.
 //! Each column `k` of a product's input is therefore multiplied by a factor `f_k` before it is
 //! quantized, and the weights that read it are divided by `f_k` before they are: the product
-//! is the same, the errors are smaller. `f_k = √(w_k / x_k)`, where `x_k` and `w_k` are the
-//! largest magnitudes of the column in the input and in the weights, scaled so that the largest
-//! and the smallest factor of a product are each other's inverse.
+//! is the same, the errors are smaller.
 //!
-//! What rounding the weights takes from an output on average, `Σ_k (W_k - Ŵ_k) mean(x_k)`, is
-//! added to its bias (arXiv 1906.04721): the inputs' columns have means far from zero.
+//! By largest magnitudes a factor is `√(w_k / x_k)`. Where there is calibration text, factors make
+//! the expected error of the product's outputs least instead. Rounding
+//! to steps of `s` has the variance `s² / 12`, so over rows `x` and outputs `n`
 //!
-//! The inputs are observed on texts of our own, with the runtime's own arithmetic: it gives the
-//! same bits on every host, hence so does the file.
+//! ```text
+//! inputs:   mean_x(range(f x)²) / (12 · 255²) · Σ_nk (W_nk / f_k)²
+//! weights:  Σ_n (max_k |W_nk / f_k| / 127)² / 12 · Σ_k mean(x_k²) f_k²
+//! ```
+//!
+//! Errors of weights are the same for every token and add up where those of inputs cancel, so they
+//! count [`WEIGHT_ERRORS`] times. The sum is made small by gradient descent over the logarithms of the factors (Adam,
+//! arXiv 1412.6980), which begins at the factors by largest magnitudes.
+//!
+//! Every operation is exact or correctly rounded and its order is fixed, so the factors are the
+//! same on every host.
 
-use filbert::format::padded;
-use filbert::{Input, Model, ObservedColumns, Options, Runner};
-
-use crate::checkpoint::{Checkpoint, LayerParameter, Parameter};
-use crate::config::Config;
-use crate::error::Error;
-use crate::package::Package;
-use crate::progress::Progress;
-use crate::quantize::{QuantizedRows, quantize_rows};
-
-/// What is done to one product's input.
-#[derive(Clone, Debug, PartialEq)]
-pub struct InputBalance {
-    /// `[inputs]`: by what each column is multiplied.
-    pub factors: Vec<f32>,
-    /// `[inputs]`: the mean of each column, before it is multiplied.
-    pub means: Vec<f64>,
-}
-
-/// What is done to the inputs of one layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LayerBalance {
-    /// Of query, key and value.
-    pub query_key_value: InputBalance,
-    /// Of the attention's output. The context is multiplied by way of the value's scales and
-    /// biases, which costs nothing.
-    pub attention_output: InputBalance,
-    /// Of the feed-forward layer's first product.
-    pub feed_forward_in: InputBalance,
-    /// Of the feed-forward layer's second product.
-    pub feed_forward_out: InputBalance,
-}
-
-/// What is done to the inputs of a model's products.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Balance {
-    /// One for each layer.
-    pub layers: Vec<LayerBalance>,
-    /// Of the head's first product, which has these weights, if there is any.
-    pub head: Option<(Parameter, InputBalance)>,
-}
+use crate::input::InputRows;
 
 /// Magnitudes below this part of the largest are taken as this: a column that the texts left
 /// silent may speak in others.
 const SMALLEST_PART: f32 = 1e-2;
 
-impl Balance {
-    /// All factors 1, all means 0.
-    pub fn none(config: &Config) -> Self {
-        let ones = |count| InputBalance {
-            factors: vec![1.0; count],
-            means: vec![0.0; count],
-        };
-        let layer = LayerBalance {
-            query_key_value: ones(config.hidden),
-            attention_output: ones(config.hidden),
-            feed_forward_in: ones(config.hidden),
-            feed_forward_out: ones(config.intermediate),
-        };
-        Self {
-            layers: vec![layer; config.layers],
-            head: (config.task.first_weight()).map(|weight| (weight, ones(config.hidden))),
-        }
-    }
+/// How much more the variance of the weights' errors counts than that of the inputs'. Of 1.5, 4 and
+/// 10, tried on the models in docs/accuracy.md, the first moves their logits least.
+const WEIGHT_ERRORS: f64 = 1.5;
 
-    /// Observes the checkpoint's activations and balances every product.
-    ///
-    /// # Errors
-    /// Those of [`Package::build`].
-    pub fn measure(checkpoint: &Checkpoint, progress: &mut dyn Progress) -> Result<Self, Error> {
-        let config = checkpoint.config();
-        let none = Self::none(config);
-        let plain = Package::quantize(checkpoint, &none, "measuring activations", progress)?;
-        let model = Model::from_vec(plain.into_bytes())?;
-        let runner = Runner::new(model, &Options::default())?;
-        let inputs: Vec<Input<'_>> = TEXTS.iter().map(|&text| text.into()).collect();
-        let pairs = TEXTS.iter().zip(&TEXTS[1..]).step_by(4);
-        let pairs = pairs.map(|(&first, &second)| (first, second).into());
-        let inputs: Vec<Input<'_>> = inputs.into_iter().chain(pairs).collect();
-        let observed = runner.observe(&inputs)?;
-        drop(runner);
+/// Steps of the descent, after which the sum changes by less than a percent (measured).
+const STEPS: usize = 100;
 
-        let balance_input = |observed: &ObservedColumns, weights: &[Parameter]| {
-            let mut largest = vec![0.0f32; observed.largest.len()];
-            for &weight in weights {
-                for row in checkpoint.load(weight)?.chunks_exact(largest.len()) {
-                    for (most, w) in largest.iter_mut().zip(row) {
-                        *most = most.max(w.abs());
-                    }
-                }
-            }
-            let rows = observed.rows as f64;
-            // Weights that are in int8 already stay as they are, so their input must, too.
-            let fixed = weights
-                .iter()
-                .any(|&weight| checkpoint.is_quantized(weight));
-            Ok::<_, Error>(InputBalance {
-                factors: if fixed {
-                    vec![1.0; largest.len()]
-                } else {
-                    balance(&observed.largest, &largest)
-                },
-                means: observed.sum.iter().map(|sum| sum / rows).collect(),
-            })
-        };
-        progress.begin("balancing", config.layers as u64);
-        let mut layers = Vec::with_capacity(config.layers);
-        for (index, layer) in observed.layers.iter().enumerate() {
-            use LayerParameter as L;
-            let p = |parameter| Parameter::Layer(index, parameter);
-            let (hidden, head) = (config.hidden, config.head_size());
-            layers.push(LayerBalance {
-                query_key_value: balance_input(
-                    &unpad(&layer.query_key_value, hidden, hidden),
-                    &[p(L::QueryWeight), p(L::KeyWeight), p(L::ValueWeight)],
-                )?,
-                attention_output: balance_input(
-                    &unpad(&layer.attention_output, head, hidden),
-                    &[p(L::AttentionOutputWeight)],
-                )?,
-                feed_forward_in: balance_input(
-                    &unpad(&layer.feed_forward_in, hidden, hidden),
-                    &[p(L::FeedForwardInWeight)],
-                )?,
-                feed_forward_out: balance_input(
-                    &unpad(
-                        &layer.feed_forward_out,
-                        config.intermediate,
-                        config.intermediate,
-                    ),
-                    &[p(L::FeedForwardOutWeight)],
-                )?,
-            });
-            progress.advance(1);
-        }
-        progress.finish();
-        let head = unpad(&observed.head, config.hidden, config.hidden);
-        let head = match config.task.first_weight() {
-            Some(weight) => Some((weight, balance_input(&head, &[weight])?)),
-            None => None,
-        };
-        Ok(Self { layers, head })
-    }
+/// By how much a factor's logarithm changes in a step, about.
+const RATE: f64 = 0.03;
 
-    /// What is done to the input that a product's weights read, if anything is.
-    fn input(&self, weight: Parameter) -> Option<&InputBalance> {
-        use LayerParameter as L;
-        match weight {
-            Parameter::Layer(layer, L::QueryWeight | L::KeyWeight | L::ValueWeight) => {
-                Some(&self.layers[layer].query_key_value)
-            }
-            Parameter::Layer(layer, L::AttentionOutputWeight) => {
-                Some(&self.layers[layer].attention_output)
-            }
-            Parameter::Layer(layer, L::FeedForwardInWeight) => {
-                Some(&self.layers[layer].feed_forward_in)
-            }
-            Parameter::Layer(layer, L::FeedForwardOutWeight) => {
-                Some(&self.layers[layer].feed_forward_out)
-            }
-            _ => match &self.head {
-                Some((first, balance)) if *first == weight => Some(balance),
-                _ => None,
-            },
-        }
-    }
+/// Rows and outputs that the descent looks at, evenly spaced, of as many as there are.
+const MOST_ROWS: usize = 768;
 
-    /// What is left to multiply a product's input by at run time: the context arrives
-    /// multiplied.
-    pub fn explicit_input(&self, weight: Parameter) -> Option<&[f32]> {
-        match weight {
-            Parameter::Layer(_, LayerParameter::AttentionOutputWeight) => None,
-            _ => Some(&self.input(weight)?.factors),
-        }
-    }
-
-    /// A product's int8 weights `[outputs, inputs]` with their scales, and its bias.
-    ///
-    /// # Errors
-    /// Those of [`Checkpoint::load`].
-    pub fn quantize_product(
-        &self,
-        checkpoint: &Checkpoint,
-        weight: Parameter,
-        bias: Parameter,
-    ) -> Result<(QuantizedRows, Vec<f32>), Error> {
-        let mut bias = checkpoint.load(bias)?;
-        let mut quantized = if checkpoint.is_quantized(weight) {
-            checkpoint.quantized_rows(weight, 0..bias.len())?
-        } else {
-            self.quantize_floats(checkpoint.load(weight)?, weight, &mut bias)
-        };
-        if let Parameter::Layer(layer, LayerParameter::ValueWeight) = weight {
-            let factors = &self.layers[layer].attention_output.factors;
-            let outputs = quantized.scales.iter_mut().zip(&mut bias);
-            for ((scale, bias), factor) in outputs.zip(factors) {
-                *scale *= factor;
-                *bias *= factor;
-            }
-        }
-        Ok((quantized, bias))
-    }
-
-    /// Balances a product's weights, quantizes them, and corrects the bias.
-    fn quantize_floats(
-        &self,
-        mut matrix: Vec<f32>,
-        weight: Parameter,
-        bias: &mut [f32],
-    ) -> QuantizedRows {
-        let inputs = matrix.len() / bias.len();
-        let Some(balance) = self.input(weight) else {
-            return quantize_rows(&matrix, inputs);
-        };
-        for row in matrix.chunks_exact_mut(inputs) {
-            for (w, factor) in row.iter_mut().zip(&balance.factors) {
-                *w /= factor;
-            }
-        }
-        let quantized = quantize_rows(&matrix, inputs);
-        correct_bias(bias, &matrix, &quantized, balance);
-        quantized
+/// The factors of an input by largest magnitudes, from some rows of it and the weights that read
+/// it, each `[outputs, inputs]`.
+pub(crate) fn balance_largest(rows: &InputRows, weights: &[&[f32]]) -> Vec<f32> {
+    match balance_magnitudes(&rows.largest(), &largest_weights(rows.columns(), weights)) {
+        Some(factors) => center(&factors),
+        None => vec![1.0; rows.columns()],
     }
 }
 
-/// Adds what rounding takes from each output on average.
-fn correct_bias(
-    bias: &mut [f32],
-    matrix: &[f32],
-    quantized: &QuantizedRows,
-    balance: &InputBalance,
-) {
-    let inputs = quantized.columns;
-    let rows = matrix
-        .chunks_exact(inputs)
-        .zip(quantized.values.chunks_exact(inputs));
-    for ((bias, scale), (exact, rounded)) in bias.iter_mut().zip(&quantized.scales).zip(rows) {
-        let mut lost = 0.0;
-        for (k, (&w, &q)) in exact.iter().zip(rounded).enumerate() {
-            let error = f64::from(w) - f64::from(q) * f64::from(*scale);
-            lost += error * balance.means[k] * f64::from(balance.factors[k]);
+/// The factors of an input that make the expected error least, from calibration rows of it and the
+/// weights that read it, each `[outputs, inputs]`.
+pub(crate) fn balance_errors(rows: &InputRows, weights: &[&[f32]]) -> Vec<f32> {
+    let inputs = rows.largest();
+    match balance_magnitudes(&inputs, &largest_weights(rows.columns(), weights)) {
+        Some(factors) => {
+            let factors = Descent::new(rows, weights).run(factors);
+            center(&bound(factors, &inputs))
         }
-        *bias = (f64::from(*bias) + lost) as f32;
+        None => vec![1.0; rows.columns()],
     }
 }
 
-/// The columns that count: of every group of `size`, which is padded to whole panels; `count`
-/// in all.
-fn unpad(observed: &ObservedColumns, size: usize, count: usize) -> ObservedColumns {
-    let columns = || (0..count).map(|column| column / size * padded(size) + column % size);
-    ObservedColumns {
-        largest: columns().map(|column| observed.largest[column]).collect(),
-        sum: columns().map(|column| observed.sum[column]).collect(),
-        rows: observed.rows,
+/// `[inputs]`: the largest magnitudes of the weights.
+fn largest_weights(columns: usize, weights: &[&[f32]]) -> Vec<f32> {
+    let mut largest = vec![0.0f32; columns];
+    let rows = weights.iter().flat_map(|rows| rows.chunks_exact(columns));
+    for row in rows {
+        for (most, w) in largest.iter_mut().zip(row) {
+            *most = most.max(w.abs());
+        }
     }
+    largest
 }
 
-/// The factors of one product from the largest magnitudes of its inputs and of the weights
-/// that read them.
-fn balance(inputs: &[f32], weights: &[f32]) -> Vec<f32> {
-    let floor = |values: &[f32]| {
-        let largest = values.iter().fold(0.0f32, |most, &x| most.max(x));
-        values
-            .iter()
-            .map(|&x| f64::from(x.max(largest * SMALLEST_PART)))
-            .collect::<Vec<_>>()
-    };
-    let (inputs, weights) = (floor(inputs), floor(weights));
+/// The factors from the largest magnitudes of the inputs and of the weights that read them; none
+/// where all of one are zero: there is no burden to share.
+fn balance_magnitudes(inputs: &[f32], weights: &[f32]) -> Option<Vec<f64>> {
+    let (inputs, weights) = (floored(inputs), floored(weights));
     if inputs.contains(&0.0) || weights.contains(&0.0) {
-        // Nothing but zeros: there is no burden to share.
-        return vec![1.0; inputs.len()];
+        return None;
     }
     // Square roots only, which are the same on every host, unlike a power or a logarithm.
-    let factors: Vec<f64> = inputs
-        .iter()
-        .zip(&weights)
-        .map(|(x, w)| (w / x).sqrt())
-        .collect();
+    let factors = inputs.iter().zip(&weights).map(|(x, w)| (w / x).sqrt());
+    Some(factors.collect())
+}
+
+/// Magnitudes, of which none is less than a part of the largest.
+fn floored(values: &[f32]) -> Vec<f64> {
+    let largest = values.iter().fold(0.0f32, |most, &x| most.max(x));
+    let floor = largest * SMALLEST_PART;
+    values.iter().map(|&x| f64::from(x.max(floor))).collect()
+}
+
+/// The factors, with which no column widens the row by what other texts may have in it.
+fn bound(mut factors: Vec<f64>, inputs: &[f32]) -> Vec<f64> {
+    let columns = factors.iter().zip(inputs);
+    let widest = columns.fold(0.0f64, |most, (f, &x)| most.max(f * f64::from(x)));
+    for (factor, x) in factors.iter_mut().zip(floored(inputs)) {
+        *factor = factor.min(widest / x);
+    }
+    factors
+}
+
+/// The factors in such a unit that the largest and the smallest are each other's inverse.
+fn center(factors: &[f64]) -> Vec<f32> {
     let largest = factors.iter().fold(0.0f64, |most, &f| most.max(f));
     let smallest = factors.iter().fold(f64::INFINITY, |least, &f| least.min(f));
     let middle = (largest * smallest).sqrt();
-    factors
-        .iter()
-        .map(|factor| (factor / middle) as f32)
-        .collect()
+    factors.iter().map(|f| (f / middle) as f32).collect()
 }
 
-/// What the activations are observed on: everyday prose of several kinds, lengths and tongues.
-const TEXTS: &[&str] = &[
-    "",
-    "Good.",
-    "bad",
-    "Not bad at all!",
-    "A gorgeous, witty film that earns every laugh.",
-    "The plot is a mess and the acting is worse.",
-    "I wanted to like it. I really did.",
-    "The battery died after two days, and support never answered.",
-    "Delivery was quick; the mug arrived in one piece and my mother loves it.",
-    "It's neither the best nor the worst phone I've owned.",
-    "An hour too long, yet I never looked at my watch.",
-    "Hardly the triumph the trailer promised.",
-    "Please call me back before five, the meeting has been moved to Tuesday.",
-    "Shares of the company fell 4.2% on Monday after it cut its forecast for the year.",
-    "How do I reset my password if I no longer have that e-mail address?",
-    "The committee agreed to meet again in March, but no date was set.",
-    "Two people were hurt when a lorry hit a bus near the old harbour.",
-    "Water boils at a lower temperature on a mountain because the pressure is lower.",
-    "lol that was sooo funny, cant wait for the next one!!!",
-    "@sam did you see this? http://example.com/a?b=c #monday",
-    "The recipe needs 3 eggs, 250 g of flour, a pinch of salt and half a litre of milk.",
-    "He said that she had said that nobody had told them anything.",
-    "Your parcel 00451-B is late; we are sorry and will refund the postage.",
-    "No, no, no. Never again.",
-    "Works exactly as described. Five stars!",
-    "The second act drags, the songs are forgettable, and the lead sings flat; the dog, though, is wonderful.",
-    "If the light blinks twice, hold the button for ten seconds until it turns green.",
-    "Ce film est magnifique, j'ai adoré les décors.",
-    "Der Kaffee war kalt, schade.",
-    "La comida estaba rica, pero el servicio fue lento.",
-    "Привет, это просто замечательно!",
-    "映画はとても良かったです。",
-    "😀 loved it 😍😍",
-    "In 1969 three men flew to the Moon and two of them walked on it.",
-    "The judge ruled that the contract was void, since neither side had signed the second page.",
-    "We stayed four nights. The room was clean, the bed was hard, breakfast was generous, and the \
-     man at the desk remembered our names. The street is noisy until two in the morning, so take a \
-     room at the back. Would I return? For that price and that view of the river, yes.",
-    "The update changes how files are saved. Before it, every change was written at once; now \
-     changes are collected and written when the program is idle, or after thirty seconds at the \
-     latest. If the power fails in between, what was typed since the last write is lost, so keep \
-     the option off on machines without a battery. The setting is found under Tools, in the third \
-     group, and takes effect after a restart.",
-];
+/// What the descent reads.
+struct Descent<'a> {
+    columns: usize,
+    rows: Vec<&'a [f32]>,
+    outputs: Vec<&'a [f32]>,
+    /// `[inputs]`: the sum of the weights' squares.
+    weight_squares: Vec<f64>,
+    /// `[inputs]`: the mean of the inputs' squares.
+    input_squares: Vec<f64>,
+    /// How many outputs each of `outputs` stands for.
+    outputs_each: f64,
+}
+
+impl<'a> Descent<'a> {
+    fn new(rows: &'a InputRows, weights: &[&'a [f32]]) -> Self {
+        let columns = rows.columns();
+        let all: Vec<&[f32]> = weights
+            .iter()
+            .flat_map(|weights| weights.chunks_exact(columns))
+            .collect();
+        let mut weight_squares = vec![0.0; columns];
+        for row in &all {
+            for (sum, &w) in weight_squares.iter_mut().zip(*row) {
+                *sum += f64::from(w) * f64::from(w);
+            }
+        }
+        let outputs = thin(&all);
+        Self {
+            columns,
+            rows: thin(&rows.iter().collect::<Vec<_>>()),
+            outputs_each: all.len() as f64 / outputs.len() as f64,
+            outputs,
+            weight_squares,
+            input_squares: rows.mean_squares(),
+        }
+    }
+
+    fn run(&self, start: Vec<f64>) -> Vec<f64> {
+        let (decay, square_decay) = (0.9, 0.999);
+        let (mut unseen, mut unseen_square) = (1.0, 1.0);
+        let mut mean = vec![0.0; self.columns];
+        let mut mean_square = vec![0.0; self.columns];
+        let mut factors = start;
+        for _ in 0..STEPS {
+            let Some(gradient) = self.gradient(&factors) else {
+                break;
+            };
+            unseen *= decay;
+            unseen_square *= square_decay;
+            let means = mean.iter_mut().zip(&mut mean_square);
+            for ((factor, (mean, square)), g) in factors.iter_mut().zip(means).zip(gradient) {
+                *mean = decay * *mean + (1.0 - decay) * g;
+                *square = square_decay * *square + (1.0 - square_decay) * g * g;
+                let size = (*square / (1.0 - unseen_square)).sqrt() + 1e-9;
+                // To the first order what the exponential of the step would be.
+                *factor *= 1.0 - RATE * (*mean / (1.0 - unseen)) / size;
+            }
+        }
+        factors
+    }
+
+    /// The gradient of the logarithm of the expected error by those of the factors; none where
+    /// there is no error.
+    fn gradient(&self, factors: &[f64]) -> Option<Vec<f64>> {
+        let single: Vec<f32> = factors.iter().map(|&f| f as f32).collect();
+        let mut ranges = 0.0;
+        let mut of_ranges = vec![0.0; self.columns];
+        let mut scaled = vec![0.0f32; self.columns];
+        for row in &self.rows {
+            let ((low, low_at), (high, high_at)) = extremes(row, &single, &mut scaled);
+            let range = f64::from(high) - f64::from(low);
+            ranges += range * range;
+            of_ranges[high_at] += 2.0 * range * f64::from(high);
+            of_ranges[low_at] -= 2.0 * range * f64::from(low);
+        }
+        let inverse: Vec<f32> = factors.iter().map(|&f| (1.0 / f) as f32).collect();
+        let mut steps = 0.0;
+        let mut of_steps = vec![0.0; self.columns];
+        for row in &self.outputs {
+            let ((low, low_at), (high, high_at)) = extremes(row, &inverse, &mut scaled);
+            let (most, at) = if -low > high {
+                (low, low_at)
+            } else {
+                (high, high_at)
+            };
+            let square = f64::from(most) * f64::from(most);
+            steps += square;
+            of_steps[at] -= 2.0 * square;
+        }
+        let columns = factors
+            .iter()
+            .zip(&self.weight_squares)
+            .zip(&self.input_squares);
+        let (mut weights, mut inputs) = (0.0, 0.0);
+        for ((f, w), x) in columns.clone() {
+            weights += w / (f * f);
+            inputs += x * f * f;
+        }
+        let of_input_steps = 1.0 / (255.0 * 255.0 * self.rows.len() as f64);
+        let of_weight_steps = WEIGHT_ERRORS * self.outputs_each / (127.0 * 127.0);
+        let error = of_input_steps * ranges * weights + of_weight_steps * steps * inputs;
+        if !(error > 0.0 && error.is_finite()) {
+            return None;
+        }
+        let gradient = columns.zip(of_ranges.iter().zip(&of_steps));
+        let gradient = gradient.map(|(((f, w), x), (of_range, of_step))| {
+            let by_inputs = of_range * weights - 2.0 * ranges * w / (f * f);
+            let by_weights = of_step * inputs + 2.0 * steps * x * f * f;
+            (of_input_steps * by_inputs + of_weight_steps * by_weights) / error
+        });
+        Some(gradient.collect())
+    }
+}
+
+/// At most [`MOST_ROWS`] of some rows, evenly spaced.
+fn thin<'a>(rows: &[&'a [f32]]) -> Vec<&'a [f32]> {
+    let stride = rows.len().div_ceil(MOST_ROWS).max(1);
+    rows.iter().copied().step_by(stride).collect()
+}
+
+/// The smallest of `row · factors` and zero, and the largest, with the columns that have them.
+fn extremes(row: &[f32], factors: &[f32], scaled: &mut [f32]) -> ((f32, usize), (f32, usize)) {
+    const LANES: usize = 16;
+    let (mut lows, mut highs) = ([0.0f32; LANES], [0.0f32; LANES]);
+    for ((to, x), f) in scaled.iter_mut().zip(row).zip(factors) {
+        *to = x * f;
+    }
+    let (vectors, rest) = scaled.as_chunks::<LANES>();
+    for vector in vectors {
+        for lane in 0..LANES {
+            let x = vector[lane];
+            lows[lane] = if x < lows[lane] { x } else { lows[lane] };
+            highs[lane] = if x > highs[lane] { x } else { highs[lane] };
+        }
+    }
+    let low = lows
+        .iter()
+        .chain(rest)
+        .fold(0.0f32, |least, &x| least.min(x));
+    let high = highs
+        .iter()
+        .chain(rest)
+        .fold(0.0f32, |most, &x| most.max(x));
+    let place = |value: f32| scaled.iter().position(|&x| x == value).unwrap_or(0);
+    ((low, place(low)), (high, place(high)))
+}
 
 #[cfg(test)]
 mod tests {
@@ -354,15 +265,80 @@ mod tests {
 
     #[test]
     fn a_wide_input_is_narrowed_and_its_weights_widened() {
-        let factors = balance(&[8.0, 2.0, 0.5], &[0.5, 0.5, 0.5]);
-        assert_eq!(factors, [0.5, 1.0, 2.0]);
+        let factors = balance_magnitudes(&[8.0, 2.0, 0.5], &[0.5, 0.5, 0.5]).unwrap();
+        assert_eq!(center(&factors), [0.5, 1.0, 2.0]);
     }
 
     #[test]
     fn silent_columns_are_bounded_and_zeros_have_no_balance() {
-        let factors = balance(&[100.0, 0.0], &[1.0, 1.0]);
+        let factors = balance_magnitudes(&[100.0, 0.0], &[1.0, 1.0]).unwrap();
         assert!((factors[1] / factors[0] - 10.0).abs() < 1e-5, "{factors:?}");
-        assert_eq!(balance(&[0.0, 0.0], &[1.0, 2.0]), [1.0, 1.0]);
-        assert_eq!(balance(&[3.0, 1.0], &[0.0, 0.0]), [1.0, 1.0]);
+        let factors = bound(vec![1.0, 1000.0], &[100.0, 0.0]);
+        assert_eq!(factors, [1.0, 100.0]);
+        assert_eq!(balance_magnitudes(&[0.0, 0.0], &[1.0, 2.0]), None);
+        assert_eq!(balance_magnitudes(&[3.0, 1.0], &[0.0, 0.0]), None);
+    }
+
+    /// Rows with some wide columns, and weights.
+    fn example() -> (InputRows, Vec<f32>) {
+        let (columns, outputs) = (40, 24);
+        let noise = |i: usize| ((i * 7919 + 13) % 1009) as f32 / 504.5 - 1.0;
+        let mut rows = InputRows::new(columns);
+        for row in 0..50 {
+            let row: Vec<f32> = (0..columns)
+                .map(|k| noise(row * columns + k) * if k % 13 == 5 { 30.0 } else { 1.0 })
+                .collect();
+            rows.push(&row);
+        }
+        let weights = (0..outputs * columns).map(|i| noise(i + 77)).collect();
+        (rows, weights)
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_the_expected_error() {
+        let (rows, weights) = example();
+        let descent = Descent::new(&rows, &[&weights]);
+        let factors: Vec<f64> = (0..40).map(|k| 0.5 + (k % 7) as f64 * 0.25).collect();
+        // The same in plain words.
+        let error = |factors: &[f64]| {
+            let mut ranges = 0.0;
+            for row in rows.iter() {
+                let scaled = row.iter().zip(factors).map(|(&x, f)| f64::from(x) * f);
+                let (low, high) = scaled.fold((0.0f64, 0.0f64), |(l, h), x| (l.min(x), h.max(x)));
+                ranges += (high - low).powi(2) / 50.0;
+            }
+            let (mut squares, mut steps) = (0.0, 0.0);
+            for row in weights.chunks_exact(40) {
+                let divided = row.iter().zip(factors).map(|(&w, f)| f64::from(w) / f);
+                let most = divided.clone().fold(0.0f64, |most, w| most.max(w.abs()));
+                squares += divided.map(|w| w * w).sum::<f64>();
+                steps += (most / 127.0).powi(2);
+            }
+            let inputs = rows.mean_squares();
+            let inputs = inputs.iter().zip(factors).map(|(x, f)| x * f * f);
+            (ranges / (255.0 * 255.0) * squares + WEIGHT_ERRORS * steps * inputs.sum::<f64>()).ln()
+        };
+        let gradient = descent.gradient(&factors).unwrap();
+        for k in 0..40 {
+            let moved = |by: f64| {
+                let mut factors = factors.clone();
+                factors[k] *= by.exp();
+                error(&factors)
+            };
+            let slope = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+            assert!(
+                (slope - gradient[k]).abs() < 1e-4,
+                "{k}: {slope} {}",
+                gradient[k]
+            );
+        }
+        let start = vec![1.0; 40];
+        let found = descent.run(start.clone());
+        assert!(
+            error(&found) < error(&start) - 0.3,
+            "{} {}",
+            error(&found),
+            error(&start)
+        );
     }
 }

@@ -3,15 +3,16 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::balance::Balance;
 #[cfg(feature = "onnx")]
 use crate::comparison::{self, ComparedText, Comparison};
+use crate::dataset::Dataset;
 use crate::evaluation::Evaluation;
 #[cfg(feature = "onnx")]
 use crate::onnx;
 use crate::output::OutputFile;
 use crate::package::Package;
 use crate::progress::Progress;
+use crate::quantization::{ProductError, Quantization};
 use crate::{Checkpoint, Error, hub};
 
 /// What to write, and what to measure first.
@@ -19,6 +20,8 @@ use crate::{Checkpoint, Error, hub};
 pub struct Conversion {
     /// The files to write.
     pub files: Vec<(Format, PathBuf)>,
+    /// Labelled texts by which the quantization is chosen; their labels do not matter.
+    pub calibration: Option<PathBuf>,
     /// The comparison with float32. Its report goes into the `.filbert` file.
     #[cfg(feature = "onnx")]
     pub comparison: Option<Comparison>,
@@ -44,6 +47,8 @@ pub struct Outcome {
     pub float32_length: u64,
     /// The files written, with their lengths. Empty if the limit was passed.
     pub files: Vec<(PathBuf, u64)>,
+    /// How far each product is from float32, if calibration text told; the worst first.
+    pub products: Vec<ProductError>,
     /// What was measured, if anything was.
     pub evaluation: Option<Evaluation>,
     /// The texts that it was measured on.
@@ -69,12 +74,14 @@ impl Conversion {
         let mut outcome = Outcome {
             float32_length: checkpoint.float32_length(),
             files: Vec::new(),
+            products: Vec::new(),
             evaluation: None,
             #[cfg(feature = "onnx")]
             compared: Vec::new(),
             limit_passed: false,
         };
-        let mut source = Source::new(&checkpoint);
+        let calibration = self.calibration.as_deref().map(Dataset::read).transpose()?;
+        let mut source = Source::new(&checkpoint, calibration.as_ref());
         #[cfg(feature = "onnx")]
         if let Some(comparison) = &self.comparison {
             let dataset = comparison.dataset(&checkpoint)?;
@@ -85,6 +92,7 @@ impl Conversion {
             outcome.limit_passed = comparison.limit_passed(&evaluation);
             outcome.evaluation = Some(evaluation);
             if outcome.limit_passed {
+                outcome.products = source.products();
                 return Ok(outcome);
             }
         }
@@ -96,6 +104,7 @@ impl Conversion {
             file.commit()?;
             outcome.files.push((path.clone(), length));
         }
+        outcome.products = source.products();
         Ok(outcome)
     }
 }
@@ -114,31 +123,46 @@ fn refuse_same_target(files: &[OutputFile]) -> Result<(), Error> {
 /// A checkpoint, and what is made of it once it is needed.
 struct Source<'a> {
     checkpoint: &'a Checkpoint,
-    balance: Option<Balance>,
+    calibration: Option<&'a Dataset>,
+    quantization: Option<Quantization>,
     package: Option<Package>,
 }
 
 impl<'a> Source<'a> {
-    fn new(checkpoint: &'a Checkpoint) -> Self {
+    fn new(checkpoint: &'a Checkpoint, calibration: Option<&'a Dataset>) -> Self {
         Self {
             checkpoint,
-            balance: None,
+            calibration,
+            quantization: None,
             package: None,
         }
     }
 
-    fn balance(&mut self, progress: &mut dyn Progress) -> Result<&Balance, Error> {
-        match &mut self.balance {
-            Some(balance) => Ok(balance),
-            none => Ok(none.insert(Balance::measure(self.checkpoint, progress)?)),
+    fn quantization(&mut self, progress: &mut dyn Progress) -> Result<&Quantization, Error> {
+        match &mut self.quantization {
+            Some(quantization) => Ok(quantization),
+            none => {
+                let chosen = Quantization::choose(self.checkpoint, self.calibration, progress)?;
+                Ok(none.insert(chosen))
+            }
         }
+    }
+
+    /// How far each product is from float32, as far as it was found out.
+    fn products(&self) -> Vec<ProductError> {
+        let quantization = self.quantization.as_ref();
+        quantization.map_or_else(Vec::new, |quantization| quantization.errors().to_vec())
     }
 
     fn package(&mut self, progress: &mut dyn Progress) -> Result<&mut Package, Error> {
         if self.package.is_none() {
             let checkpoint = self.checkpoint;
-            let balance = self.balance(progress)?;
-            self.package = Some(Package::build_balanced(checkpoint, balance, progress)?);
+            let quantization = self.quantization(progress)?;
+            self.package = Some(Package::build_quantized(
+                checkpoint,
+                quantization,
+                progress,
+            )?);
         }
         Ok(self.package.as_mut().expect("it was just built"))
     }
@@ -158,7 +182,7 @@ impl<'a> Source<'a> {
             #[cfg(feature = "onnx")]
             Format::OnnxInt8 => {
                 let checkpoint = self.checkpoint;
-                onnx::write_int8(checkpoint, self.balance(progress)?, file, progress)
+                onnx::write_int8(checkpoint, self.quantization(progress)?, file, progress)
             }
         }
     }

@@ -11,7 +11,7 @@ pub mod output;
 pub mod progress;
 
 #[cfg(feature = "convert")]
-pub mod balance;
+mod balance;
 #[cfg(feature = "convert")]
 pub mod checkpoint;
 #[cfg(feature = "convert")]
@@ -21,11 +21,19 @@ pub mod conversion;
 #[cfg(feature = "convert")]
 pub mod hub;
 #[cfg(feature = "convert")]
+mod input;
+#[cfg(feature = "convert")]
 pub mod package;
+#[cfg(feature = "convert")]
+mod parallel;
 #[cfg(feature = "convert")]
 pub mod published;
 #[cfg(feature = "convert")]
+pub mod quantization;
+#[cfg(feature = "convert")]
 pub mod quantize;
+#[cfg(feature = "convert")]
+mod rounding;
 #[cfg(feature = "convert")]
 pub mod synthetic;
 #[cfg(feature = "convert")]

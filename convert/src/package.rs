@@ -11,11 +11,11 @@ use filbert::format::{
 use filbert::{Model, Options, Runner};
 use sha2::{Digest, Sha256};
 
-use crate::balance::Balance;
 use crate::checkpoint::{Checkpoint, LayerParameter, Parameter};
 use crate::config::Config;
 use crate::error::Error;
 use crate::progress::Progress;
+use crate::quantization::Quantization;
 use crate::quantize::quantize_rows_i16;
 use crate::task::Task;
 use crate::vocabulary::VocabularySource;
@@ -69,20 +69,20 @@ impl Package {
     /// If a weight is not finite, if the tokenizer is not supported, or if the runtime refuses
     /// the result.
     pub fn build(checkpoint: &Checkpoint, progress: &mut dyn Progress) -> Result<Self, Error> {
-        let balance = Balance::measure(checkpoint, progress)?;
-        Self::build_balanced(checkpoint, &balance, progress)
+        let quantization = Quantization::choose(checkpoint, None, progress)?;
+        Self::build_quantized(checkpoint, &quantization, progress)
     }
 
-    /// As [`Package::build`], where the balance is known.
+    /// As [`Package::build`], where the quantization is known.
     ///
     /// # Errors
     /// As for [`Package::build`].
-    pub fn build_balanced(
+    pub fn build_quantized(
         checkpoint: &Checkpoint,
-        balance: &Balance,
+        quantization: &Quantization,
         progress: &mut dyn Progress,
     ) -> Result<Self, Error> {
-        let mut package = Self::quantize(checkpoint, balance, "quantizing", progress)?;
+        let mut package = Self::quantize(checkpoint, quantization, "quantizing", progress)?;
         package.complete_self_test(progress)?;
         Ok(package)
     }
@@ -90,7 +90,7 @@ impl Package {
     /// A package whose self-test has no logits yet; `task` is what the progress shows.
     pub(crate) fn quantize(
         checkpoint: &Checkpoint,
-        balance: &Balance,
+        quantization: &Quantization,
         task: &str,
         progress: &mut dyn Progress,
     ) -> Result<Self, Error> {
@@ -137,7 +137,10 @@ impl Package {
         let texts = self_test_texts(mask.map(|mask| mask.1));
         let blank = vec![0.0; texts.len() * shape.self_test_width()];
         set(SectionKind::SelfTest, self_test(&texts, &blank));
-        set(SectionKind::Provenance, provenance(checkpoint)?);
+        set(
+            SectionKind::Provenance,
+            provenance(checkpoint, quantization)?,
+        );
 
         let heads = match shape.head {
             0 => 0,
@@ -153,7 +156,7 @@ impl Package {
         package.bytes.resize(start + length, 0);
         WeightWriter {
             checkpoint,
-            balance,
+            quantization,
             shape: &shape,
             weights: &mut package.bytes[start..],
             tensors: &tensors,
@@ -356,7 +359,7 @@ fn self_test(texts: &[(String, Option<String>)], values: &[f32]) -> Vec<u8> {
     .concat()
 }
 
-fn provenance(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
+fn provenance(checkpoint: &Checkpoint, quantization: &Quantization) -> Result<Vec<u8>, Error> {
     let weights: Vec<_> = checkpoint
         .weight_files()
         .into_iter()
@@ -376,6 +379,18 @@ fn provenance(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
         "quantization": "int8 weights, symmetric by output channel",
         "weights": weights,
     });
+    if quantization.is_calibrated() {
+        let products = quantization.errors().iter();
+        let products: Vec<_> = products
+            .map(|product| {
+                serde_json::json!({
+                    "error": round_error(product.relative),
+                    "product": product.name,
+                })
+            })
+            .collect();
+        json["calibrated_products"] = products.into();
+    }
     if let Some(origin) = checkpoint.origin() {
         json["hub"] = serde_json::json!({
             "model": origin.repository,
@@ -385,10 +400,15 @@ fn provenance(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(&json).map_err(|error| Error::new(error.to_string()))
 }
 
+/// To five decimals.
+fn round_error(relative: f64) -> f64 {
+    (relative * 1e5).round() / 1e5
+}
+
 /// Writes the tensors to their places.
 struct WeightWriter<'a> {
     checkpoint: &'a Checkpoint,
-    balance: &'a Balance,
+    quantization: &'a Quantization,
     shape: &'a Shape,
     weights: &'a mut [u8],
     tensors: &'a [Tensor],
@@ -478,8 +498,8 @@ impl WeightWriter<'_> {
                 (unpadded, unpadded, 0),
             )?;
             let mut balance = self
-                .balance
-                .explicit_input(p(L::FeedForwardOutWeight))
+                .quantization
+                .explicit_input(p(L::FeedForwardOutWeight), self.checkpoint.config())
                 .unwrap_or_default()
                 .to_vec();
             balance.resize(padded(shape.intermediate as usize), 0.0);
@@ -606,7 +626,10 @@ impl WeightWriter<'_> {
         values.resize(width, 0.0);
         values.extend(self.checkpoint.load(bias)?);
         values.resize(2 * width, 0.0);
-        let balance = next.and_then(|next| self.balance.explicit_input(next));
+        let balance = next.and_then(|next| {
+            self.quantization
+                .explicit_input(next, self.checkpoint.config())
+        });
         match balance {
             Some(balance) => values.extend_from_slice(balance),
             None => values.resize(2 * width + self.shape.hidden as usize, 1.0),
@@ -624,9 +647,9 @@ impl WeightWriter<'_> {
         layer: usize,
         (place_input, place_output, first_output): (Placement, Placement, usize),
     ) -> Result<(), Error> {
-        let (quantized, bias) = self
-            .balance
-            .quantize_product(self.checkpoint, weight, bias)?;
+        let (quantized, bias) =
+            self.quantization
+                .quantize_product(self.checkpoint, weight, bias)?;
         let inputs = quantized.columns;
 
         let model = *self.shape;

@@ -3,12 +3,12 @@
 
 use filbert::format::{Activation, Problem};
 
-use crate::balance::Balance;
 use crate::checkpoint::Checkpoint;
 use crate::config::Architecture;
 use crate::error::Error;
 use crate::package::Package;
 use crate::progress::Progress;
+use crate::quantization::Quantization;
 use crate::synthetic::{DataType, SyntheticCheckpoint};
 
 /// A model's shape, under the name by which people know it.
@@ -138,8 +138,8 @@ impl PublishedShape {
         self.checkpoint().write(folder.path())?;
         progress.finish();
         let checkpoint = Checkpoint::open(folder.path())?;
-        let balance = Balance::none(checkpoint.config());
-        Package::build_balanced(&checkpoint, &balance, progress)
+        let quantization = Quantization::plain(checkpoint.config());
+        Package::build_quantized(&checkpoint, &quantization, progress)
     }
 }
 

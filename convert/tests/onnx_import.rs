@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use filbert::format::{Header, Section, SectionKind};
-use filbert_convert::balance::Balance;
 use filbert_convert::checkpoint::{Checkpoint, LayerParameter, Parameter};
 use filbert_convert::onnx::{self, import::Imported};
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
+use filbert_convert::quantization::Quantization;
 use filbert_convert::reference::Reference;
 use half::f16;
 use prost::Message;
@@ -349,7 +349,7 @@ fn check_taken_over(name: &str) -> usize {
                 .collect()
         })
         .collect();
-    let balance = Balance::measure(&checkpoint, &mut Quiet).unwrap();
+    let quantization = Quantization::choose(&checkpoint, None, &mut Quiet).unwrap();
     let mut again = 0;
     for layer in 0..checkpoint.config().layers {
         use LayerParameter as L;
@@ -363,7 +363,9 @@ fn check_taken_over(name: &str) -> usize {
         ] {
             let [weight, bias] = [weight, bias].map(|part| Parameter::Layer(layer, part));
             let exact = checkpoint.load(bias).unwrap();
-            let (rows, bias) = balance.quantize_product(&checkpoint, weight, bias).unwrap();
+            let (rows, bias) = quantization
+                .quantize_product(&checkpoint, weight, bias)
+                .unwrap();
             assert_eq!(bias, exact, "{weight:?}");
             let found = |row: usize, (values, scale): &(Vec<i32>, f32)| {
                 let mine = &rows.values[row * rows.columns..][..rows.columns];
@@ -437,8 +439,13 @@ fn an_export_of_ours_gives_the_file_of_its_checkpoint() {
     });
     assert!(before == after);
 
-    let balance = Balance::none(checkpoint.config());
-    onnx::export_int8(&checkpoint, &balance, &mut File::create(&model).unwrap()).unwrap();
+    let quantization = Quantization::plain(checkpoint.config());
+    onnx::export_int8(
+        &checkpoint,
+        &quantization,
+        &mut File::create(&model).unwrap(),
+    )
+    .unwrap();
     check_refused(
         &model,
         &["MatMulInteger", "DynamicQuantizeLinear", "Filbert"],

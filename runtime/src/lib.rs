@@ -48,7 +48,7 @@ pub use head::words::{MaskedWord, Word, WordFiller};
 pub use kernels::kernel_sets;
 pub use model::{Model, SectionInfo};
 #[doc(hidden)]
-pub use observation::{ObservedColumns, ObservedInputs, ObservedLayer};
+pub use observation::{ObservedInputs, ObservedLayer, ObservedRows};
 #[doc(hidden)]
 pub use profile::Measurement;
 pub use runner::{RawOutput, Runner};

@@ -1,5 +1,5 @@
-//! What the inputs of every product look like over some texts: the converter balances weights
-//! and corrects biases by it.
+//! What the inputs of every product were as some texts ran: the converter chooses by it how
+//! weights are quantized.
 
 use crate::kernels::matrix::Matrix;
 
@@ -9,43 +9,41 @@ pub struct ObservedInputs {
     /// One for each layer of the encoder.
     pub layers: Vec<ObservedLayer>,
     /// Of the head's first product.
-    pub head: ObservedColumns,
+    pub head: ObservedRows,
 }
 
 /// The inputs of one layer's products.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedLayer {
     /// Of query, key and value.
-    pub query_key_value: ObservedColumns,
+    pub query_key_value: ObservedRows,
     /// Of the attention's output; padded by head.
-    pub attention_output: ObservedColumns,
+    pub attention_output: ObservedRows,
     /// Of the feed-forward layer's first product.
-    pub feed_forward_in: ObservedColumns,
+    pub feed_forward_in: ObservedRows,
     /// Of the feed-forward layer's second product.
-    pub feed_forward_out: ObservedColumns,
+    pub feed_forward_out: ObservedRows,
 }
 
-/// The columns of one product's input, the padded ones included.
+/// The rows of one product's input, as they were before they were balanced.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ObservedColumns {
-    /// The largest magnitude of each column.
-    pub largest: Vec<f32>,
-    /// The sum of each column's values.
-    pub sum: Vec<f64>,
-    /// How many rows there were.
-    pub rows: usize,
+pub struct ObservedRows {
+    /// Values of a row, the padded ones included.
+    pub columns: usize,
+    /// `[rows, columns]`.
+    pub values: Vec<f32>,
 }
 
 impl ObservedInputs {
     pub(crate) fn new(layers: usize) -> Self {
         Self {
             layers: vec![ObservedLayer::default(); layers],
-            head: ObservedColumns::default(),
+            head: ObservedRows::default(),
         }
     }
 
     /// The input of this layer, or of the head, which follows the last.
-    pub(crate) fn layer_input(&mut self, layer: usize) -> &mut ObservedColumns {
+    pub(crate) fn layer_input(&mut self, layer: usize) -> &mut ObservedRows {
         match self.layers.get_mut(layer) {
             Some(layer) => &mut layer.query_key_value,
             None => &mut self.head,
@@ -53,17 +51,12 @@ impl ObservedInputs {
     }
 }
 
-impl ObservedColumns {
+impl ObservedRows {
     /// Adds rows.
     pub(crate) fn add(&mut self, values: Matrix<'_, f32>) {
-        self.largest.resize(values.columns(), 0.0);
-        self.sum.resize(values.columns(), 0.0);
-        self.rows += values.rows();
+        self.columns = values.columns();
         for row in 0..values.rows() {
-            for (column, &x) in values.row(row).iter().enumerate() {
-                self.largest[column] = self.largest[column].max(x.abs());
-                self.sum[column] += f64::from(x);
-            }
+            self.values.extend_from_slice(values.row(row));
         }
     }
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use filbert::Model;
 use filbert::format::{self, Activation, Problem, TensorKind};
-use filbert_convert::balance::Balance;
 use filbert_convert::checkpoint::{LayerParameter, Parameter};
 use filbert_convert::config::Architecture;
 use filbert_convert::onnx::{self, export_float32};
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
+use filbert_convert::quantization::Quantization;
 use filbert_convert::quantize::quantize_rows;
 use filbert_convert::reference::Reference;
 use filbert_convert::synthetic::SyntheticCheckpoint;
@@ -26,10 +26,10 @@ const TOLERANCE: f64 = 1e-4;
 
 /// Ids and token types of one text.
 type Example = (Vec<u32>, Vec<u8>);
-/// As float32 is exported: with a balance of its own, so that the test needs no tokenizer.
+/// As float32 is exported: with plain rounding, so that the test needs no tokenizer.
 fn export_int8(checkpoint: &Checkpoint, out: &mut dyn Write) -> Result<(), Error> {
-    let balance = Balance::none(checkpoint.config());
-    onnx::export_int8(checkpoint, &balance, out)
+    let quantization = Quantization::plain(checkpoint.config());
+    onnx::export_int8(checkpoint, &quantization, out)
 }
 
 type Export = fn(&Checkpoint, &mut dyn Write) -> Result<(), Error>;
@@ -422,9 +422,9 @@ fn initializers_hold_the_weights_under_their_names() {
 fn int8_weights_are_those_of_the_filbert_file() {
     let checkpoint = Checkpoint::open(&shared::tiny_model()).unwrap();
     let config = checkpoint.config();
-    let balance = Balance::measure(&checkpoint, &mut Quiet).unwrap();
+    let quantization = Quantization::choose(&checkpoint, None, &mut Quiet).unwrap();
     let mut onnx = Vec::new();
-    onnx::export_int8(&checkpoint, &balance, &mut onnx).unwrap();
+    onnx::export_int8(&checkpoint, &quantization, &mut onnx).unwrap();
     let onnx = tract_onnx::onnx()
         .proto_model_for_read(&mut onnx.as_slice())
         .unwrap();
@@ -436,7 +436,7 @@ fn int8_weights_are_those_of_the_filbert_file() {
         .map(|tensor| (tensor.name, tensor.raw_data))
         .collect();
 
-    let package = Package::build_balanced(&checkpoint, &balance, &mut Quiet).unwrap();
+    let package = Package::build_quantized(&checkpoint, &quantization, &mut Quiet).unwrap();
     let model = Model::from_bytes(package.bytes()).unwrap();
     let shape = *model.shape();
     let sections = model.sections();

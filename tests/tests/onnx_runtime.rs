@@ -79,7 +79,7 @@ fn check(
     };
     let conversion = Conversion {
         files: vec![(format, file.clone())],
-        comparison: None,
+        ..Conversion::default()
     };
     conversion.run(checkpoint, &mut Quiet)?;
     let output = Command::new(python)

@@ -43,6 +43,7 @@ the same bytes, on every machine.";
 const EXAMPLES: &str = "\
 Examples:
   filbert convert models/tiny-sst2 -o tiny.filbert
+  filbert convert models/tiny-sst2 -o tiny.filbert --calibrate texts.tsv
   filbert convert exported/model.onnx -o model.filbert
   filbert convert hf:distilbert/distilbert-base-uncased-finetuned-sst-2-english -o sst2.filbert";
 const ONNX_EXAMPLES: &str = "  \
@@ -69,13 +70,20 @@ pub(crate) struct Arguments {
     )]
     #[cfg_attr(not(feature = "onnx"), arg(required = true))]
     output: Option<PathBuf>,
+    /// Choose by these texts how each product is quantized: some hundreds of texts like those
+    /// that the model will meet, in a file like that of --eval, and not the same texts
+    #[arg(long, value_name = "TSV")]
+    calibrate: Option<PathBuf>,
     #[cfg(feature = "onnx")]
     #[command(flatten)]
     onnx: onnx::Arguments,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut conversion = Conversion::default();
+    let mut conversion = Conversion {
+        calibration: arguments.calibrate.clone(),
+        ..Conversion::default()
+    };
     if let Some(output) = &arguments.output {
         conversion.files.push((Format::Filbert, output.clone()));
     }
@@ -88,8 +96,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .write_report(&arguments.checkpoint, &outcome)?;
     let mut out = io::stdout().lock();
     write_files(&mut out, &outcome)?;
+    write_products(&mut out, &outcome)?;
     #[cfg(feature = "onnx")]
     arguments.onnx.judge(&mut out, &outcome)?;
+    Ok(())
+}
+
+/// How many products are named of those whose outputs suffer most.
+const WORST_PRODUCTS: usize = 5;
+
+/// Which products suffer most.
+fn write_products(out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
+    if !outcome.products.is_empty() {
+        writeln!(out, "largest errors of products on the calibration texts:")?;
+    }
+    for product in outcome.products.iter().take(WORST_PRODUCTS) {
+        writeln!(
+            out,
+            "  {:5.2} %  {}",
+            100.0 * product.relative,
+            product.name
+        )?;
+    }
     Ok(())
 }
 

@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use crate::balance::Balance;
 use crate::output::OutputFile;
 use crate::progress::Progress;
+use crate::quantization::Quantization;
 use crate::{Checkpoint, Error};
 
 /// As [`super::export_float32`].
@@ -22,12 +22,12 @@ pub(crate) fn write_float32(
 /// As [`super::export_int8`].
 pub(crate) fn write_int8(
     checkpoint: &Checkpoint,
-    balance: &Balance,
+    quantization: &Quantization,
     file: &mut OutputFile,
     progress: &mut dyn Progress,
 ) -> Result<(), Error> {
     progress.begin("writing int8 ONNX", checkpoint.float32_length() / 4);
-    super::export_int8(checkpoint, balance, &mut Followed { file, progress })?;
+    super::export_int8(checkpoint, quantization, &mut Followed { file, progress })?;
     progress.finish();
     Ok(())
 }

@@ -13,14 +13,14 @@ use tract_onnx::pb::tensor_proto::DataType;
 use super::float32::Float32;
 use super::graph::{Attribute, Graph, Values};
 use super::{Precision, Rows, scope, transpose};
-use crate::balance::Balance;
 use crate::checkpoint::Parameter;
 use crate::config::Config;
+use crate::quantization::Quantization;
 
 /// Each matrix is three initializers: `…_quantized`, `…_scale` and, for products, the sums of
 /// its columns in `…_sum`.
 pub(super) struct Int8 {
-    pub(super) balance: Rc<Balance>,
+    pub(super) quantization: Rc<Quantization>,
 }
 
 impl Precision for Int8 {
@@ -68,7 +68,7 @@ impl Precision for Int8 {
         let first = products[0].0;
         let scope_of_row = scope(config, first);
         let mut input = input.to_owned();
-        if let Some(factors) = self.balance.explicit_input(first) {
+        if let Some(factors) = self.quantization.explicit_input(first, config) {
             let name = format!("{}_balance", first.name(config));
             let factors = factors.to_vec();
             graph.initializers(&[(&name, DataType::Float, &[factors.len()])], move |_| {
@@ -86,7 +86,7 @@ impl Precision for Int8 {
             let scale = format!("{name}_scale");
             let sum = format!("{name}_sum");
             let bias_name = bias.name(config);
-            let balance = Rc::clone(&self.balance);
+            let quantization = Rc::clone(&self.quantization);
             graph.initializers(
                 &[
                     (&quantized, DataType::Int8, &[inputs, outputs]),
@@ -95,7 +95,7 @@ impl Precision for Int8 {
                     (&bias_name, DataType::Float, &[outputs]),
                 ],
                 move |checkpoint| {
-                    let (rows, bias) = balance.quantize_product(checkpoint, weight, bias)?;
+                    let (rows, bias) = quantization.quantize_product(checkpoint, weight, bias)?;
                     let sums = rows.sums();
                     Ok(vec![
                         Values::I8(transpose(&rows.values, inputs)),

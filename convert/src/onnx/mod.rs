@@ -17,9 +17,9 @@ use std::rc::Rc;
 use filbert::format::Activation;
 use tract_onnx::pb::tensor_proto::DataType;
 
-use crate::balance::Balance;
 use crate::checkpoint::{LayerParameter, Parameter};
 use crate::config::{Architecture, Config};
+use crate::quantization::Quantization;
 use crate::{Checkpoint, Error};
 
 pub(crate) use file::{write_float32, write_int8};
@@ -33,17 +33,17 @@ pub fn export_float32(checkpoint: &Checkpoint, out: &mut dyn Write) -> Result<()
 }
 
 /// Writes the checkpoint as ONNX with the int8 weights that the `.filbert` file has, if that is
-/// made with the same balance.
+/// made with the same quantization.
 ///
 /// Products quantize their inputs at run time, row by row. Attention, layer norms and
 /// activations stay in float32.
 pub fn export_int8(
     checkpoint: &Checkpoint,
-    balance: &Balance,
+    quantization: &Quantization,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let balance = Rc::new(balance.clone());
-    classifier(&Int8 { balance }, checkpoint.config()).write(checkpoint, out)
+    let quantization = Rc::new(quantization.clone());
+    classifier(&Int8 { quantization }, checkpoint.config()).write(checkpoint, out)
 }
 
 /// How weights are stored and used.

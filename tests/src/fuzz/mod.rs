@@ -14,7 +14,7 @@ use std::iter;
 use bytemuck::{bytes_of, pod_read_unaligned};
 use filbert::format::{self, Header, Section, SectionKind, VocabularyKind};
 use filbert::{
-    Classifier, Embedder, Head, Input, Model, ObservedColumns, Options, QuestionAnswerer, Runner,
+    Classifier, Embedder, Head, Input, Model, ObservedRows, Options, QuestionAnswerer, Runner,
     TokenClassifier, Truncation, WordFiller, tokenize_section,
 };
 
@@ -323,10 +323,10 @@ fn check_answers(model: Model) {
 /// If one did.
 pub fn check_inputs_of_products(runner: &Runner, inputs: &[Input<'_>]) {
     let observed = runner.observe(inputs).unwrap();
-    let check = |what: &str, columns: &ObservedColumns| {
-        assert!(columns.rows > 0, "{what}");
-        let at = columns.sum.iter().position(|sum| !sum.is_finite());
-        assert_eq!(at, None, "{what}: a column with a value that is not finite");
+    let check = |what: &str, rows: &ObservedRows| {
+        assert!(!rows.values.is_empty(), "{what}");
+        let at = rows.values.iter().position(|x| !x.is_finite());
+        assert_eq!(at, None, "{what}: a value that is not finite");
     };
     for (number, layer) in observed.layers.iter().enumerate() {
         let check = |what, columns| check(&format!("{what} of layer {number}"), columns);

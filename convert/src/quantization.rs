@@ -1,0 +1,566 @@
+//! How the products of a checkpoint are quantized: chosen by what their inputs are while texts
+//! run.
+//!
+//! - Every input is balanced: see [`crate::balance`].
+//! - What rounding the weights takes from an output on average, `Σ_k (W_k - Ŵ_k) mean(x_k)`, is
+//!   added to its bias (arXiv 1906.04721): the inputs' columns have means far from zero.
+//! - Where there is calibration text, it balances the inputs, weights are rounded with its help,
+//!   and their ranges chosen by it: see [`crate::rounding`].
+//!
+//! The inputs are observed with the runtime's own arithmetic: it gives the same bits on every
+//! host, hence so does the file. Without calibration text they are observed on texts of our own,
+//! which say enough of how wide the columns are, and not enough of how they go together.
+
+use std::collections::HashMap;
+
+use filbert::format::padded;
+use filbert::{Input, Model, ObservedInputs, ObservedRows, Options, Runner};
+
+use crate::balance::{balance_errors, balance_largest};
+use crate::checkpoint::{Checkpoint, LayerParameter, Parameter};
+use crate::config::Config;
+use crate::dataset::Dataset;
+use crate::error::Error;
+use crate::input::InputRows;
+use crate::package::Package;
+use crate::parallel::map_in_parallel;
+use crate::progress::Progress;
+use crate::quantize::{QuantizedRows, quantize_rows};
+use crate::rounding::Feedback;
+
+/// What is done to one product's input.
+#[derive(Clone, Debug, PartialEq)]
+struct QuantizedInput {
+    /// `[inputs]`: by what each column is multiplied.
+    factors: Vec<f32>,
+    /// `[inputs]`: the mean of each column, before it is multiplied.
+    means: Vec<f64>,
+}
+
+/// How a checkpoint's products are quantized.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantization {
+    inputs: HashMap<ProductInput, QuantizedInput>,
+    /// Weights that were rounded with the help of calibration text.
+    rounded: HashMap<Parameter, QuantizedRows>,
+    /// How far each product with such weights is from what it would be.
+    errors: Vec<ProductError>,
+}
+
+/// An input of one or several products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum ProductInput {
+    QueryKeyValue(usize),
+    /// The context is multiplied by way of the value's scales and biases, which costs nothing.
+    AttentionOutput(usize),
+    FeedForwardIn(usize),
+    FeedForwardOut(usize),
+    /// Of the head's first product.
+    Head,
+}
+
+/// What quantization does to one product.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProductError {
+    /// Whose weights: [`Parameter::name`].
+    pub name: String,
+    /// The root mean square of the error of its outputs, on calibration text, as a part of that
+    /// of the outputs.
+    pub relative: f64,
+}
+
+impl ProductInput {
+    /// All inputs of a model.
+    fn all(config: &Config) -> Vec<Self> {
+        let layers = (0..config.layers).flat_map(|layer| {
+            [
+                Self::QueryKeyValue(layer),
+                Self::AttentionOutput(layer),
+                Self::FeedForwardIn(layer),
+                Self::FeedForwardOut(layer),
+            ]
+        });
+        let head = config.task.first_weight().map(|_| Self::Head);
+        layers.chain(head).collect()
+    }
+
+    /// The weights that read it.
+    fn weights(self, config: &Config) -> Vec<Parameter> {
+        use LayerParameter as L;
+        match self {
+            Self::QueryKeyValue(layer) => [L::QueryWeight, L::KeyWeight, L::ValueWeight]
+                .map(|weight| Parameter::Layer(layer, weight))
+                .to_vec(),
+            Self::AttentionOutput(layer) => {
+                vec![Parameter::Layer(layer, L::AttentionOutputWeight)]
+            }
+            Self::FeedForwardIn(layer) => vec![Parameter::Layer(layer, L::FeedForwardInWeight)],
+            Self::FeedForwardOut(layer) => vec![Parameter::Layer(layer, L::FeedForwardOutWeight)],
+            Self::Head => config.task.first_weight().into_iter().collect(),
+        }
+    }
+
+    /// What these weights read, unless it is as it comes.
+    fn of(weight: Parameter, config: &Config) -> Option<Self> {
+        use LayerParameter as L;
+        match weight {
+            Parameter::Layer(layer, L::QueryWeight | L::KeyWeight | L::ValueWeight) => {
+                Some(Self::QueryKeyValue(layer))
+            }
+            Parameter::Layer(layer, L::AttentionOutputWeight) => Some(Self::AttentionOutput(layer)),
+            Parameter::Layer(layer, L::FeedForwardInWeight) => Some(Self::FeedForwardIn(layer)),
+            Parameter::Layer(layer, L::FeedForwardOutWeight) => Some(Self::FeedForwardOut(layer)),
+            _ => (config.task.first_weight() == Some(weight)).then_some(Self::Head),
+        }
+    }
+
+    fn columns(self, config: &Config) -> usize {
+        match self {
+            Self::FeedForwardOut(_) => config.intermediate,
+            _ => config.hidden,
+        }
+    }
+
+    /// Its rows among all that was observed.
+    fn rows(self, observed: &ObservedInputs) -> &ObservedRows {
+        match self {
+            Self::QueryKeyValue(layer) => &observed.layers[layer].query_key_value,
+            Self::AttentionOutput(layer) => &observed.layers[layer].attention_output,
+            Self::FeedForwardIn(layer) => &observed.layers[layer].feed_forward_in,
+            Self::FeedForwardOut(layer) => &observed.layers[layer].feed_forward_out,
+            Self::Head => &observed.head,
+        }
+    }
+}
+
+/// Rows of each input that calibration text gives: more do not change the figures of
+/// docs/accuracy.md.
+const CALIBRATION_ROWS: usize = 8192;
+
+/// Bytes that the rows of all inputs may take: with calibration text, and without.
+const MOST_BYTES: (usize, usize) = (1 << 30, 1 << 29);
+
+/// Rows on which a product's error is measured.
+const ERROR_ROWS: usize = 128;
+
+impl Quantization {
+    /// All factors 1, all means 0, plain rounding.
+    pub fn plain(config: &Config) -> Self {
+        let plain = |input: ProductInput| {
+            let columns = input.columns(config);
+            let plain = QuantizedInput {
+                factors: vec![1.0; columns],
+                means: vec![0.0; columns],
+            };
+            (input, plain)
+        };
+        Self {
+            inputs: ProductInput::all(config).into_iter().map(plain).collect(),
+            rounded: HashMap::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Observes the checkpoint's activations on calibration text, or on texts of our own, and
+    /// chooses by them how its products are quantized.
+    ///
+    /// # Errors
+    /// Those of [`Package::build`].
+    pub fn choose(
+        checkpoint: &Checkpoint,
+        calibration: Option<&Dataset>,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, Error> {
+        let config = checkpoint.config();
+        let mut quantization = Self::plain(config);
+        let inputs = ProductInput::all(config);
+        let mut rows = quantization.observe(checkpoint, &inputs, calibration, progress)?;
+        progress.begin("choosing the quantization", inputs.len() as u64);
+        // A few at a time, so that only their weights are in memory as floats.
+        for part in inputs.chunks(4) {
+            let part = part.iter().map(|&input| {
+                let weights = input.weights(config).into_iter();
+                let weights: Result<Vec<_>, Error> = weights
+                    .map(|weight| Ok((weight, checkpoint.load(weight)?)))
+                    .collect();
+                let rows = rows.remove(&input).unwrap_or_default();
+                Ok((input, rows, weights?))
+            });
+            let part: Vec<_> = part.collect::<Result<_, Error>>()?;
+            let count = part.len() as u64;
+            let chosen = map_in_parallel(part, |(input, rows, weights)| {
+                // Weights that are in int8 already stay as they are, so their input must, too.
+                let fixed = weights
+                    .iter()
+                    .any(|(weight, _)| checkpoint.is_quantized(*weight));
+                let chosen = choose_input(rows, &weights, fixed, calibration.is_some());
+                (input, chosen)
+            });
+            for (input, chosen) in chosen {
+                quantization.inputs.insert(input, chosen.input);
+                for (weight, rounded, relative) in chosen.rounded {
+                    quantization.rounded.insert(weight, rounded);
+                    let name = weight.name(config);
+                    quantization.errors.push(ProductError { name, relative });
+                }
+            }
+            progress.advance(count);
+        }
+        progress.finish();
+        let by_error = |a: &ProductError, b: &ProductError| b.relative.total_cmp(&a.relative);
+        quantization.errors.sort_by(by_error);
+        Ok(quantization)
+    }
+
+    /// The rows of every input, of texts that run with plain rounding.
+    fn observe(
+        &self,
+        checkpoint: &Checkpoint,
+        inputs: &[ProductInput],
+        calibration: Option<&Dataset>,
+        progress: &mut dyn Progress,
+    ) -> Result<HashMap<ProductInput, InputRows>, Error> {
+        let config = checkpoint.config();
+        let plain = Package::quantize(checkpoint, self, "preparing to measure", progress)?;
+        let model = Model::from_vec(plain.into_bytes())?;
+        let runner = Runner::new(model, &Options::default())?;
+        let texts: Vec<Input<'_>> = match calibration {
+            Some(dataset) => dataset
+                .examples()
+                .iter()
+                .map(|example| example.input())
+                .collect(),
+            None => own_texts(),
+        };
+        let most_bytes = match calibration {
+            Some(_) => MOST_BYTES.0,
+            None => MOST_BYTES.1,
+        };
+        let row_bytes: usize = inputs.iter().map(|input| 4 * input.columns(config)).sum();
+        let most = (most_bytes / row_bytes).clamp(1, CALIBRATION_ROWS);
+        let mut rows: HashMap<ProductInput, InputRows> = inputs
+            .iter()
+            .map(|&input| (input, InputRows::new(input.columns(config))))
+            .collect();
+        progress.begin("measuring activations", most as u64);
+        let mut found = 0;
+        for text in spread(texts.len()) {
+            if found >= most {
+                break;
+            }
+            let observed = runner.observe(&texts[text..text + 1])?;
+            let before = found;
+            for (&input, to) in &mut rows {
+                let from = input.rows(&observed);
+                let group = match input {
+                    ProductInput::AttentionOutput(_) => config.head_size(),
+                    _ => to.columns(),
+                };
+                for row in from.values.chunks_exact(from.columns) {
+                    // Groups of columns are padded to whole panels.
+                    let groups = row
+                        .chunks_exact(padded(group))
+                        .map(|columns| &columns[..group]);
+                    to.push_groups(groups);
+                }
+                found = found.max(to.count());
+            }
+            progress.advance((found - before).min(most - before) as u64);
+        }
+        progress.finish();
+        Ok(rows)
+    }
+
+    /// How far each product whose weights were rounded with the help of calibration text is from
+    /// what it would be; the worst first.
+    pub fn errors(&self) -> &[ProductError] {
+        &self.errors
+    }
+
+    /// Whether calibration text was used.
+    pub fn is_calibrated(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// What is left to multiply a product's input by at run time: the context arrives
+    /// multiplied.
+    pub fn explicit_input(&self, weight: Parameter, config: &Config) -> Option<&[f32]> {
+        match ProductInput::of(weight, config)? {
+            ProductInput::AttentionOutput(_) => None,
+            input => Some(&self.inputs[&input].factors),
+        }
+    }
+
+    /// A product's int8 weights `[outputs, inputs]` with their scales, and its bias.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::load`].
+    pub fn quantize_product(
+        &self,
+        checkpoint: &Checkpoint,
+        weight: Parameter,
+        bias: Parameter,
+    ) -> Result<(QuantizedRows, Vec<f32>), Error> {
+        let mut bias = checkpoint.load(bias)?;
+        let mut quantized = if checkpoint.is_quantized(weight) {
+            checkpoint.quantized_rows(weight, 0..bias.len())?
+        } else {
+            let matrix = checkpoint.load(weight)?;
+            match ProductInput::of(weight, checkpoint.config()) {
+                None => quantize_rows(&matrix, matrix.len() / bias.len()),
+                Some(input) => {
+                    let input = &self.inputs[&input];
+                    let matrix = divide(&matrix, &input.factors);
+                    let quantized = match self.rounded.get(&weight) {
+                        Some(rounded) => rounded.clone(),
+                        None => quantize_rows(&matrix, input.factors.len()),
+                    };
+                    correct_bias(&mut bias, &matrix, &quantized, input);
+                    quantized
+                }
+            }
+        };
+        if let Parameter::Layer(layer, LayerParameter::ValueWeight) = weight {
+            let factors = &self.inputs[&ProductInput::AttentionOutput(layer)].factors;
+            let outputs = quantized.scales.iter_mut().zip(&mut bias);
+            for ((scale, bias), factor) in outputs.zip(factors) {
+                *scale *= factor;
+                *bias *= factor;
+            }
+        }
+        Ok((quantized, bias))
+    }
+}
+
+/// What was chosen for an input and the weights that read it.
+struct Chosen {
+    input: QuantizedInput,
+    /// With the relative errors of the products.
+    rounded: Vec<(Parameter, QuantizedRows, f64)>,
+}
+
+fn choose_input(
+    mut rows: InputRows,
+    weights: &[(Parameter, Vec<f32>)],
+    fixed: bool,
+    calibrated: bool,
+) -> Chosen {
+    let means = rows.means();
+    let factors = if fixed {
+        vec![1.0; rows.columns()]
+    } else {
+        let weights: Vec<&[f32]> = weights.iter().map(|(_, weights)| &weights[..]).collect();
+        match calibrated {
+            true => balance_errors(&rows, &weights),
+            false => balance_largest(&rows, &weights),
+        }
+    };
+    let mut rounded = Vec::new();
+    if calibrated && !fixed {
+        rows.multiply(&factors);
+        let feedback = Feedback::new(&rows);
+        for (weight, matrix) in weights {
+            let matrix = divide(matrix, &factors);
+            let quantized = match &feedback {
+                Some(feedback) => feedback.quantize(&matrix),
+                None => quantize_rows(&matrix, rows.columns()),
+            };
+            let relative = relative_error(&rows, &matrix, &quantized);
+            rounded.push((*weight, quantized, relative));
+        }
+    }
+    Chosen {
+        input: QuantizedInput { factors, means },
+        rounded,
+    }
+}
+
+/// Weights `[outputs, inputs]`, each divided by its input's factor.
+fn divide(matrix: &[f32], factors: &[f32]) -> Vec<f32> {
+    let mut divided = matrix.to_vec();
+    for row in divided.chunks_exact_mut(factors.len()) {
+        for (w, factor) in row.iter_mut().zip(factors) {
+            *w /= factor;
+        }
+    }
+    divided
+}
+
+/// Adds what rounding takes from each output on average.
+fn correct_bias(
+    bias: &mut [f32],
+    matrix: &[f32],
+    quantized: &QuantizedRows,
+    input: &QuantizedInput,
+) {
+    let inputs = quantized.columns;
+    let rows = matrix
+        .chunks_exact(inputs)
+        .zip(quantized.values.chunks_exact(inputs));
+    for ((bias, scale), (exact, rounded)) in bias.iter_mut().zip(&quantized.scales).zip(rows) {
+        let mut lost = 0.0;
+        for (k, (&w, &q)) in exact.iter().zip(rounded).enumerate() {
+            let error = f64::from(w) - f64::from(q) * f64::from(*scale);
+            lost += error * input.means[k] * f64::from(input.factors[k]);
+        }
+        *bias = (f64::from(*bias) + lost) as f32;
+    }
+}
+
+/// How far the product of some balanced rows, quantized as the runtime does, and quantized
+/// weights is from that of floats, beyond what the bias makes good.
+fn relative_error(rows: &InputRows, exact: &[f32], quantized: &QuantizedRows) -> f64 {
+    let columns = rows.columns();
+    let stride = rows.count().div_ceil(ERROR_ROWS).max(1);
+    let (mut errors, mut squares) = (0.0, 0.0);
+    let rows: Vec<(&[f32], Vec<f32>)> = rows
+        .iter()
+        .step_by(stride)
+        .map(|row| (row, round_activations(row)))
+        .collect();
+    let outputs = exact
+        .chunks_exact(columns)
+        .zip(quantized.values.chunks_exact(columns));
+    for ((weights, values), scale) in outputs.zip(&quantized.scales) {
+        let rounded: Vec<f32> = values.iter().map(|&q| f32::from(q) * scale).collect();
+        let mut differences = Vec::with_capacity(rows.len());
+        for (row, steps) in &rows {
+            let (mut y, mut z) = (0.0f32, 0.0f32);
+            for k in 0..columns {
+                y += row[k] * weights[k];
+                z += steps[k] * rounded[k];
+            }
+            squares += f64::from(y) * f64::from(y);
+            differences.push(f64::from(z) - f64::from(y));
+        }
+        let mean = differences.iter().sum::<f64>() / differences.len().max(1) as f64;
+        errors += differences
+            .iter()
+            .map(|d| (d - mean) * (d - mean))
+            .sum::<f64>();
+    }
+    if squares > 0.0 {
+        (errors / squares).sqrt()
+    } else {
+        0.0
+    }
+}
+
+/// A row as it is after it was quantized to bytes: ARCHITECTURE.md, "Numerics".
+fn round_activations(row: &[f32]) -> Vec<f32> {
+    let low = row.iter().fold(0.0f32, |least, &x| least.min(x));
+    let high = row.iter().fold(0.0f32, |most, &x| most.max(x));
+    let step = (high - low) / 255.0;
+    if step < 1e-32 {
+        return vec![0.0; row.len()];
+    }
+    row.iter()
+        .map(|x| (x / step).round_ties_even() * step)
+        .collect()
+}
+
+/// The numbers below `count`, so that any first ones are spread over all: a labelled set is often
+/// sorted.
+fn spread(count: usize) -> Vec<usize> {
+    let mut stride = (count as f64 * 0.618_033_988_75) as usize | 1;
+    while greatest_common_divisor(stride, count.max(1)) != 1 {
+        stride += 2;
+    }
+    (0..count).map(|i| i * stride % count).collect()
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 {
+        a
+    } else {
+        greatest_common_divisor(b, a % b)
+    }
+}
+
+/// Our own texts, and pairs of them.
+fn own_texts() -> Vec<Input<'static>> {
+    let pairs = TEXTS.iter().zip(&TEXTS[1..]).step_by(4);
+    let pairs = pairs.map(|(&first, &second)| (first, second).into());
+    TEXTS.iter().map(|&text| text.into()).chain(pairs).collect()
+}
+
+/// What the activations are observed on: everyday prose of several kinds, lengths and tongues.
+const TEXTS: &[&str] = &[
+    "",
+    "Good.",
+    "bad",
+    "Not bad at all!",
+    "A gorgeous, witty film that earns every laugh.",
+    "The plot is a mess and the acting is worse.",
+    "I wanted to like it. I really did.",
+    "The battery died after two days, and support never answered.",
+    "Delivery was quick; the mug arrived in one piece and my mother loves it.",
+    "It's neither the best nor the worst phone I've owned.",
+    "An hour too long, yet I never looked at my watch.",
+    "Hardly the triumph the trailer promised.",
+    "Please call me back before five, the meeting has been moved to Tuesday.",
+    "Shares of the company fell 4.2% on Monday after it cut its forecast for the year.",
+    "How do I reset my password if I no longer have that e-mail address?",
+    "The committee agreed to meet again in March, but no date was set.",
+    "Two people were hurt when a lorry hit a bus near the old harbour.",
+    "Water boils at a lower temperature on a mountain because the pressure is lower.",
+    "lol that was sooo funny, cant wait for the next one!!!",
+    "@sam did you see this? http://example.com/a?b=c #monday",
+    "The recipe needs 3 eggs, 250 g of flour, a pinch of salt and half a litre of milk.",
+    "He said that she had said that nobody had told them anything.",
+    "Your parcel 00451-B is late; we are sorry and will refund the postage.",
+    "No, no, no. Never again.",
+    "Works exactly as described. Five stars!",
+    "The second act drags, the songs are forgettable, and the lead sings flat; the dog, though, is wonderful.",
+    "If the light blinks twice, hold the button for ten seconds until it turns green.",
+    "Ce film est magnifique, j'ai adoré les décors.",
+    "Der Kaffee war kalt, schade.",
+    "La comida estaba rica, pero el servicio fue lento.",
+    "Привет, это просто замечательно!",
+    "映画はとても良かったです。",
+    "😀 loved it 😍😍",
+    "In 1969 three men flew to the Moon and two of them walked on it.",
+    "The judge ruled that the contract was void, since neither side had signed the second page.",
+    "We stayed four nights. The room was clean, the bed was hard, breakfast was generous, and the \
+     man at the desk remembered our names. The street is noisy until two in the morning, so take a \
+     room at the back. Would I return? For that price and that view of the river, yes.",
+    "The update changes how files are saved. Before it, every change was written at once; now \
+     changes are collected and written when the program is idle, or after thirty seconds at the \
+     latest. If the power fails in between, what was typed since the last write is lost, so keep \
+     the option off on machines without a battery. The setting is found under Tools, in the third \
+     group, and takes effect after a restart.",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_comes_once_and_neighbours_apart() {
+        for count in [0, 1, 2, 3, 10, 872, 6920] {
+            let mut order = spread(count);
+            let apart = order
+                .windows(2)
+                .all(|pair| count < 10 || pair[0].abs_diff(pair[1]) > 1);
+            assert!(apart, "{count}");
+            order.sort_unstable();
+            assert!(order.into_iter().eq(0..count), "{count}");
+        }
+    }
+
+    #[test]
+    fn errors_are_a_part_of_what_is_computed() {
+        let mut rows = InputRows::new(2);
+        for i in 0..40 {
+            rows.push(&[i as f32 - 20.0, 3.0 * (i % 7) as f32]);
+        }
+        let matrix = [1.0, 0.5, -0.25, 1.0];
+        let fine = relative_error(&rows, &matrix, &quantize_rows(&matrix, 2));
+        assert!(fine > 0.0 && fine < 0.01, "{fine}");
+        let mut coarse = quantize_rows(&matrix, 2);
+        for q in &mut coarse.values {
+            *q = *q / 32 * 32;
+        }
+        assert!(relative_error(&rows, &matrix, &coarse) > 10.0 * fine);
+    }
+}
