@@ -41,7 +41,7 @@ impl Comparison {
     /// Whether int8 lost more than it may.
     pub(crate) fn limit_passed(&self, evaluation: &Evaluation) -> bool {
         matches!(
-            (evaluation.drop(), self.max_drop),
+            (evaluation.points_lost(), self.max_drop),
             (Some(drop), Some(max)) if drop > max
         )
     }

@@ -89,7 +89,7 @@ pub struct FlippedText {
 impl Evaluation {
     /// Points lost against the reference, if there was one: of the spans' F1 where words are
     /// tagged, else of accuracy.
-    pub fn drop(&self) -> Option<f64> {
+    pub fn points_lost(&self) -> Option<f64> {
         match &self.spans {
             Some(spans) => spans.f1_drop,
             None => self.accuracy_drop,
