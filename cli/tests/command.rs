@@ -1514,3 +1514,37 @@ fn bench_refuses_lengths_and_texts_that_it_cannot_measure() {
     let bytes = folder.write("bytes.txt", b"fine\nno\xFF\n");
     bench(&[model(), "--corpus", &bytes]).failed(1, &["bytes.txt", "line 2", "UTF-8"]);
 }
+
+#[test]
+fn bench_takes_models_of_every_task() {
+    let folder = Folder::new();
+    for (name, task, answer) in [
+        ("bert-tokens", "token classification", "logits"),
+        ("bert-answers", "question answering", "logits"),
+        ("bert-embeddings", "embedding", "vector"),
+        ("bert-masked", "masked words", "last layer"),
+    ] {
+        let file = folder.path(&format!("{name}.filbert"));
+        filbert(&["convert", &format!("{FIXTURES}/{name}"), "-o", &file]).succeeded();
+        let run = bench(&[&file, "--tokens", "12", "--profile"]).succeeded();
+        let title = format!("from text to {answer}, ms");
+        assert!(run.out.contains(&title), "{name}: {}", run.out);
+
+        let json = measured(&[&file, "--tokens", "12", "--threads", "1,2"]);
+        assert_eq!(json["model"]["shape"]["task"], task);
+        let runs = json["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), 2, "{json}");
+        for run in runs {
+            assert!(run["p50_ms"].as_f64().unwrap() > 0.0, "{json}");
+            assert!(run["gmacs"].as_f64().unwrap() > 0.0, "{json}");
+        }
+        assert!(json["first_ms"].as_f64().unwrap() > 0.0, "{json}");
+        let rates = &json["throughput"]["results"];
+        assert_eq!(rates.as_array().unwrap().len(), 2, "{json}");
+
+        // Another head is another model, whatever the numbers are.
+        let earlier = folder.write("earlier.json", json.to_string());
+        bench(&[model(), "--tokens", "12", "--compare", &earlier])
+            .failed(1, &["measured another model", task, "classification"]);
+    }
+}
