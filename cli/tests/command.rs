@@ -8,12 +8,14 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use filbert::Problem;
+use filbert::{Model, Options, Problem, TokenClassifier};
 use filbert_convert::config::Architecture;
 use filbert_convert::synthetic::SyntheticCheckpoint;
 use serde_json::{Value, json};
 
 const CHECKPOINT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny-sst2");
+/// Small models of every task, with random weights.
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures");
 const GOOD: &str = "a gorgeous, witty film";
 const BAD: &str = "The plot is a mess and the acting is worse.";
 
@@ -1046,6 +1048,240 @@ fn passed_limit_is_code_3_and_writes_nothing() {
     assert_eq!(folder.names(), ["kept.filbert", "own.tsv"]);
 }
 
+/// A small model that tags words, in a folder, and texts with the tags that it gives them.
+fn tagged_texts(folder: &Folder, name: &str) -> (String, Vec<(String, Vec<String>)>) {
+    let checkpoint = format!("{FIXTURES}/{name}");
+    let file = folder.path("tagger.filbert");
+    filbert(&["convert", &checkpoint, "-o", &file]).succeeded();
+    let model = Model::open(&file).unwrap();
+    let classifier = TokenClassifier::new(model, &Options::new()).unwrap();
+    let labels: Vec<&str> = classifier.model().labels().collect();
+    let texts = [
+        "Marta took the train to Oslo , and missed it .",
+        "Nobody at the bank knew who had rung .",
+        "Two of us went .",
+    ];
+    let tag = |text: &str| -> Vec<String> {
+        let result = classifier.classify(text).unwrap();
+        let found: Vec<usize> = result.labels().collect();
+        let mut start = 0;
+        text.split(' ')
+            .map(|word| {
+                let token = result
+                    .tokens()
+                    .iter()
+                    .position(|token| token.start == start && token.end > start)
+                    .unwrap();
+                start += word.len() + 1;
+                labels[found[token]].to_owned()
+            })
+            .collect()
+    };
+    let tagged = texts.map(|text| (text.to_owned(), tag(text)));
+    (file, tagged.to_vec())
+}
+
+fn tagged_tsv(texts: &[(String, Vec<String>)]) -> String {
+    let lines = texts
+        .iter()
+        .map(|(text, tags)| format!("{text}\t{}\n", tags.join(" ")));
+    format!("text\tlabel\n{}", lines.collect::<String>())
+}
+
+#[test]
+fn evaluation_takes_the_tags_of_words() {
+    let folder = Folder::new();
+    let (file, mut texts) = tagged_texts(&folder, "bert-tokens");
+    let words: usize = texts.iter().map(|(_, tags)| tags.len()).sum();
+    let tsv = folder.write("tags.tsv", tagged_tsv(&texts));
+    let json = filbert(&["eval", &file, &tsv, "--json"]).succeeded();
+    let json = json.json().remove(0);
+    let spans = &json["spans"];
+    assert_eq!(
+        (&json["count"], &json["accuracy"]),
+        (&json!(3), &json!(1.0))
+    );
+    assert_eq!(
+        (&spans["words"], &spans["unseen"]),
+        (&json!(words), &json!(0))
+    );
+    for figure in ["f1", "precision", "recall"] {
+        assert_eq!(spans[figure], 1.0, "{json}");
+    }
+    let support = spans["support"].as_u64().unwrap();
+    let kinds: Vec<&Value> = spans["per_type"].as_array().unwrap().iter().collect();
+    let names: Vec<&Value> = kinds.iter().map(|kind| &kind["label"]).collect();
+    assert_eq!(names, ["PER", "ORG", "LOC"]);
+    let of_kinds = kinds.iter().map(|kind| kind["support"].as_u64().unwrap());
+    assert!(support > 0 && of_kinds.sum::<u64>() == support, "{json}");
+    assert_eq!(json["agreement"], Value::Null);
+    assert_eq!(spans["reference_f1"], Value::Null);
+
+    // If no word of the texts is to be tagged, every span found is wrong.
+    for (_, tags) in &mut texts {
+        tags.fill("O".to_owned());
+    }
+    let none = folder.write("none.tsv", tagged_tsv(&texts));
+    let json = filbert(&["eval", &file, &none, "--json"]).succeeded();
+    let json = json.json().remove(0);
+    assert_eq!(json["spans"]["f1"], 0.0);
+    assert_eq!(json["spans"]["support"], 0);
+    assert!(json["accuracy"].as_f64().unwrap() < 1.0, "{json}");
+
+    let checkpoint = format!("{FIXTURES}/bert-tokens");
+    let arguments = ["eval", &file, &tsv, "--reference", &checkpoint];
+    let json = filbert(&[&arguments[..], &["--json"]].concat()).succeeded();
+    let json = json.json().remove(0);
+    let figure = |name: &str| json[name].as_f64().unwrap();
+    let flipped = json["flipped"].as_array().unwrap();
+    let agreed = words - flipped.len();
+    assert!((figure("agreement") - agreed as f64 / words as f64).abs() < 1e-9);
+    assert!((1e-5..0.15).contains(&figure("mean_abs_diff")), "{json}");
+    assert!(figure("max_abs_diff") > figure("mean_abs_diff"), "{json}");
+    // The tags are those of int8, so float32 is right where both agree.
+    assert_eq!(json["reference_accuracy"], json["agreement"]);
+    let spans = &json["spans"];
+    let lost = 100.0 * (spans["reference_f1"].as_f64().unwrap() - 1.0);
+    assert!((spans["f1_drop"].as_f64().unwrap() - lost).abs() < 1e-9);
+    assert!(flipped.iter().all(|flip| flip["word"].is_u64()), "{json}");
+
+    let run = filbert(&arguments).succeeded();
+    let spans = format!("F1 100.00 %, precision 100.00 %, recall 100.00 % of {support}");
+    let accuracy = format!("100.00 % of the tags of {words} words");
+    for part in [
+        &spans,
+        &accuracy,
+        "float32     F1",
+        "texts/s",
+        "kind",
+        "PER",
+    ] {
+        assert!(run.out.contains(part), "{part}: {}", run.out);
+    }
+
+    // Errors name the line and what was expected.
+    for (line, parts) in [
+        (
+            "Oslo is far\tO O",
+            &["line 2", "expected 3 tags", "found 2"],
+        ),
+        ("Oslo is far\tO O B-X", &["line 2", "\"B-X\"", "B-PER"]),
+    ] {
+        let bad = folder.write("bad.tsv", format!("text\tlabel\n{line}\n"));
+        let parts = [&parts[..], &["bad.tsv"]].concat();
+        filbert(&["eval", &file, &bad]).failed(1, &parts);
+        let target = folder.path("none.filbert");
+        filbert(&["convert", &checkpoint, "-o", &target, "--eval", &bad]).failed(1, &parts);
+    }
+    let pairs = folder.write("pairs.tsv", "text_a\ttext_b\tlabel\na\tb\tO\n");
+    filbert(&["eval", &file, &pairs]).failed(1, &["pairs.tsv", "line 1", "text<TAB>label"]);
+}
+
+#[test]
+fn bytes_of_spaces_belong_to_no_word() {
+    let folder = Folder::new();
+    let (file, texts) = tagged_texts(&folder, "roberta-tokens");
+    let tsv = folder.write("tags.tsv", tagged_tsv(&texts));
+    let json = filbert(&["eval", &file, &tsv, "--json"]).succeeded();
+    let json = json.json().remove(0);
+    assert_eq!(json["accuracy"], 1.0);
+    assert_eq!(json["spans"]["unseen"], 0);
+}
+
+#[test]
+fn words_without_a_token_are_outside_of_every_span() {
+    let folder = Folder::new();
+    let checkpoint = format!("{FIXTURES}/bert-tokens");
+    // The tokenizer drops a zero-width joiner, and the model takes 64 tokens.
+    let long = vec!["a"; 100];
+    let tags = vec!["B-PER"; 100];
+    let lines = format!(
+        "text\tlabel\na \u{200D} b\tO B-PER O\n{}\t{}\n",
+        long.join(" "),
+        tags.join(" ")
+    );
+    let tsv = folder.write("tags.tsv", lines);
+    let run = filbert(&[
+        "eval",
+        &checkpoint,
+        &tsv,
+        "--json",
+        "--reference",
+        &checkpoint,
+    ]);
+    let run = run.succeeded();
+    let json = run.json().remove(0);
+    let spans = &json["spans"];
+    assert_eq!((&json["count"], &json["truncated"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&spans["words"], &spans["unseen"]),
+        (&json!(103), &json!(39))
+    );
+    // The spans that are not seen are to be found nevertheless.
+    assert_eq!(spans["support"], 101);
+    let words = json["per_class"].as_array().unwrap().iter();
+    assert_eq!(
+        words
+            .map(|tag| tag["support"].as_u64().unwrap())
+            .sum::<u64>(),
+        64
+    );
+    assert!(
+        run.err.contains("1 of 2 texts were cut to 64 tokens"),
+        "{run:?}"
+    );
+    let run = filbert(&["eval", &checkpoint, &tsv]).succeeded();
+    assert!(run.out.contains("unseen      39 words"), "{run:?}");
+}
+
+#[test]
+fn conversion_measures_the_tags_of_words() {
+    let folder = Folder::new();
+    let (_, texts) = tagged_texts(&folder, "bert-tokens");
+    let tsv = folder.write("tags.tsv", tagged_tsv(&texts));
+    let checkpoint = format!("{FIXTURES}/bert-tokens");
+    let (file, page) = (folder.path("measured.filbert"), folder.path("page.html"));
+    let arguments = [
+        "convert",
+        &checkpoint,
+        "-o",
+        &file,
+        "--eval",
+        &tsv,
+        "--report",
+        &page,
+        "--max-drop",
+    ];
+    // Nothing is lost: the tags are those of int8.
+    let run = filbert(&[&arguments[..], &["0"]].concat()).succeeded();
+    assert!(
+        run.out
+            .contains("F1 of spans on tags.tsv: 100.00 % in int8"),
+        "{run:?}"
+    );
+    assert!(run.out.contains("words; logits differ"), "{run:?}");
+    let description = filbert(&["inspect", "--json", &file]).succeeded().json();
+    let report = &description[0]["accuracy"];
+    assert_eq!(report["spans"]["f1"], 1.0);
+    assert!(report["spans"]["reference_f1"].is_f64(), "{report}");
+    let page = fs::read_to_string(&page).unwrap();
+    assert!(page.contains("F1 of spans") && page.contains("Words whose label changed"));
+    // A word is shown in its text.
+    let shown = |text: &str| {
+        text.split(' ')
+            .any(|word| page.contains(&format!("[{word}]")))
+    };
+    assert!(texts.iter().any(|(text, _)| shown(text)), "{page}");
+
+    let before = fs::read(&file).unwrap();
+    let run = filbert(&[&arguments[..], &["-100.5"]].concat());
+    run.failed(
+        3,
+        &["nothing written", "points of F1 on tags.tsv", "-100.5"],
+    );
+    assert!(before == fs::read(&file).unwrap());
+}
+
 // Bench. No test looks at how long anything took: the machine may be busy.
 
 /// A measurement that is short.
@@ -1319,4 +1555,38 @@ fn bench_refuses_lengths_and_texts_that_it_cannot_measure() {
     bench(&[model(), "--corpus", &empty]).failed(1, &["empty.txt", "no text"]);
     let bytes = folder.write("bytes.txt", b"fine\nno\xFF\n");
     bench(&[model(), "--corpus", &bytes]).failed(1, &["bytes.txt", "line 2", "UTF-8"]);
+}
+
+#[test]
+fn bench_takes_models_of_every_task() {
+    let folder = Folder::new();
+    for (name, task, answer) in [
+        ("bert-tokens", "token classification", "logits"),
+        ("bert-answers", "question answering", "logits"),
+        ("bert-embeddings", "embedding", "vector"),
+        ("bert-masked", "masked words", "last layer"),
+    ] {
+        let file = folder.path(&format!("{name}.filbert"));
+        filbert(&["convert", &format!("{FIXTURES}/{name}"), "-o", &file]).succeeded();
+        let run = bench(&[&file, "--tokens", "12", "--profile"]).succeeded();
+        let title = format!("from text to {answer}, ms");
+        assert!(run.out.contains(&title), "{name}: {}", run.out);
+
+        let json = measured(&[&file, "--tokens", "12", "--threads", "1,2"]);
+        assert_eq!(json["model"]["shape"]["task"], task);
+        let runs = json["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), 2, "{json}");
+        for run in runs {
+            assert!(run["p50_ms"].as_f64().unwrap() > 0.0, "{json}");
+            assert!(run["gmacs"].as_f64().unwrap() > 0.0, "{json}");
+        }
+        assert!(json["first_ms"].as_f64().unwrap() > 0.0, "{json}");
+        let rates = &json["throughput"]["results"];
+        assert_eq!(rates.as_array().unwrap().len(), 2, "{json}");
+
+        // Another head is another model, whatever the numbers are.
+        let earlier = folder.write("earlier.json", json.to_string());
+        bench(&[model(), "--tokens", "12", "--compare", &earlier])
+            .failed(1, &["measured another model", task, "classification"]);
+    }
 }

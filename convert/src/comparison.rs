@@ -3,13 +3,15 @@
 
 use std::path::PathBuf;
 
-use filbert::{Classifier, Options};
+use filbert::{Classifier, Head, Model, Options, Token, TokenClassifier};
 
 use crate::dataset::Dataset;
 use crate::evaluation::{self, Answers, Evaluation, FlippedText, Tally, best, share};
 use crate::package::Package;
 use crate::progress::Progress;
 use crate::reference::Reference;
+use crate::tags::TaggedTexts;
+use crate::task::Task;
 use crate::{Checkpoint, Error};
 
 /// A comparison that a conversion makes before it writes anything.
@@ -17,7 +19,7 @@ use crate::{Checkpoint, Error};
 pub struct Comparison {
     /// The labelled texts.
     pub dataset: PathBuf,
-    /// Points of accuracy that int8 may lose on them; if it loses more, nothing is written.
+    /// Points of accuracy that int8 may lose on them, of F1 where words are tagged; if it loses more, nothing is written.
     pub max_drop: Option<f64>,
 }
 
@@ -29,24 +31,29 @@ impl Comparison {
         evaluation::check_problem(config.problem)?;
         let dataset = Dataset::read(&self.dataset)?;
         let labels: Vec<&str> = config.labels.iter().map(String::as_str).collect();
-        dataset.targets(&labels)?;
+        match config.task {
+            Task::TokenClassification => dataset.tags(&labels).map(|_| ())?,
+            _ => dataset.targets(&labels).map(|_| ())?,
+        }
         Ok(dataset)
     }
 
     /// Whether int8 lost more than it may.
     pub(crate) fn limit_passed(&self, evaluation: &Evaluation) -> bool {
         matches!(
-            (evaluation.accuracy_drop, self.max_drop),
+            (evaluation.points_lost(), self.max_drop),
             (Some(drop), Some(max)) if drop > max
         )
     }
 }
 
-/// One text, as both have answered it.
+/// One text, or one word where words are tagged, as both have answered it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComparedText {
     /// Its line in the data set, from 1.
     pub line: usize,
+    /// The number of the word in its line, from 1, where words are tagged.
+    pub word: Option<usize>,
     /// The number of the right label.
     pub target: usize,
     /// `[labels]`.
@@ -69,8 +76,18 @@ pub(crate) fn measure(
     checkpoint: &Checkpoint,
     progress: &mut dyn Progress,
 ) -> Result<(Evaluation, Vec<ComparedText>), Error> {
-    let classifier = Classifier::from_bytes(package.bytes(), &Options::default())?;
-    let compared = compare(&classifier, dataset, checkpoint, progress)?;
+    let model = Model::from_bytes(package.bytes())?;
+    let options = Options::default();
+    let compared = match model.head() {
+        Head::TokenClassification => {
+            let classifier = TokenClassifier::new(model, &options)?;
+            compare_tags(&classifier, dataset, checkpoint, progress)?
+        }
+        _ => {
+            let classifier = Classifier::new(model, &options)?;
+            compare(&classifier, dataset, checkpoint, progress)?
+        }
+    };
     package.set_accuracy(&compared.0.report()?);
     Ok(compared)
 }
@@ -86,27 +103,77 @@ pub fn compare(
     let labels: Vec<&str> = classifier.labels().collect();
     check_labels(checkpoint, &labels)?;
     let answers = Answers::new(classifier, dataset, progress)?;
-    progress.begin("preparing the float32 reference", 1);
-    let reference = Reference::new(checkpoint)?;
-    progress.finish();
-    progress.begin("running the float32 reference", answers.texts.len() as u64);
-    let mut texts = Vec::with_capacity(answers.texts.len());
-    for (example, (target, logits)) in dataset.examples().iter().zip(&answers.texts) {
+    let reference = prepare(checkpoint, progress)?;
+    progress.begin("running the float32 reference", answers.count as u64);
+    let mut texts = Vec::with_capacity(answers.count);
+    for (example, (target, logits)) in dataset.examples().iter().zip(&answers.logits) {
         let tokens = classifier.tokenize(example.input())?;
-        let (ids, token_types): (Vec<_>, Vec<_>) =
-            tokens.iter().map(|t| (t.id, t.token_type)).unzip();
         texts.push(ComparedText {
             line: example.line,
+            word: None,
             target: *target,
             int8: logits.clone(),
-            float32: reference.logits(&ids, &token_types)?,
+            float32: run(&reference, &tokens)?,
         });
         progress.advance(1);
     }
     progress.finish();
-    let mut evaluation = answers.evaluation(classifier, dataset);
+    let mut evaluation = answers.evaluation(&labels, dataset);
     complete(&mut evaluation, &labels, &texts);
     Ok((evaluation, texts))
+}
+
+/// As [`compare`], for the tags of words, and the spans that they make.
+pub fn compare_tags(
+    classifier: &TokenClassifier,
+    dataset: &Dataset,
+    checkpoint: &Checkpoint,
+    progress: &mut dyn Progress,
+) -> Result<(Evaluation, Vec<ComparedText>), Error> {
+    let labels: Vec<&str> = classifier.model().labels().collect();
+    check_labels(checkpoint, &labels)?;
+    let tagged = TaggedTexts::new(classifier, dataset, progress)?;
+    let reference = prepare(checkpoint, progress)?;
+    progress.begin("running the float32 reference", tagged.texts.len() as u64);
+    let mut compared = Vec::new();
+    let mut reference_tags = Vec::with_capacity(tagged.texts.len());
+    let mut answers = tagged.answers.logits.iter();
+    for (example, text) in dataset.examples().iter().zip(&tagged.texts) {
+        let float32 = run(&reference, &text.tokens)?;
+        let mut tags = Vec::with_capacity(text.pieces.len());
+        for (piece, word) in text.pieces.iter().zip(1..) {
+            let row = piece.map(|piece| &float32[piece * labels.len()..][..labels.len()]);
+            tags.push(row.map(best));
+            let Some(row) = row else { continue };
+            let (target, int8) = answers.next().expect("a word that is seen has logits");
+            compared.push(ComparedText {
+                line: example.line,
+                word: Some(word),
+                target: *target,
+                int8: int8.clone(),
+                float32: row.to_vec(),
+            });
+        }
+        reference_tags.push(tags);
+        progress.advance(1);
+    }
+    progress.finish();
+    let mut evaluation = tagged.answers.evaluation(&labels, dataset);
+    complete(&mut evaluation, &labels, &compared);
+    evaluation.spans = Some(tagged.spans(&labels, Some(&reference_tags)));
+    Ok((evaluation, compared))
+}
+
+fn prepare(checkpoint: &Checkpoint, progress: &mut dyn Progress) -> Result<Reference, Error> {
+    progress.begin("preparing the float32 reference", 1);
+    let reference = Reference::new(checkpoint)?;
+    progress.finish();
+    Ok(reference)
+}
+
+fn run(reference: &Reference, tokens: &[Token]) -> Result<Vec<f32>, Error> {
+    let (ids, token_types): (Vec<_>, Vec<_>) = tokens.iter().map(|t| (t.id, t.token_type)).unzip();
+    reference.logits(&ids, &token_types)
 }
 
 /// Adds to an evaluation of int8 what the comparison says.
@@ -122,6 +189,7 @@ fn complete(evaluation: &mut Evaluation, labels: &[&str], texts: &[ComparedText]
             let margin = text.float32[float32] - text.float32[int8];
             flipped.push(FlippedText {
                 line: text.line,
+                word: text.word,
                 label: labels[text.target].to_owned(),
                 int8: labels[int8].to_owned(),
                 float32: labels[float32].to_owned(),
@@ -161,7 +229,7 @@ fn check_labels(checkpoint: &Checkpoint, labels: &[&str]) -> Result<(), Error> {
 /// The classifier's logits against the reference's.
 #[derive(Default)]
 struct Differences {
-    texts: usize,
+    answers: usize,
     agreed: usize,
     correct: usize,
     reference_correct: usize,
@@ -173,7 +241,7 @@ struct Differences {
 impl Differences {
     fn add(&mut self, target: usize, logits: &[f32], expected: &[f32]) {
         let (found_best, expected_best) = (best(logits), best(expected));
-        self.texts += 1;
+        self.answers += 1;
         self.agreed += usize::from(found_best == expected_best);
         self.correct += usize::from(found_best == target);
         self.reference_correct += usize::from(expected_best == target);
@@ -186,8 +254,8 @@ impl Differences {
     }
 
     fn complete(&self, evaluation: &mut Evaluation) {
-        evaluation.reference_accuracy = Some(share(self.reference_correct, self.texts));
-        evaluation.agreement = Some(share(self.agreed, self.texts));
+        evaluation.reference_accuracy = Some(share(self.reference_correct, self.answers));
+        evaluation.agreement = Some(share(self.agreed, self.answers));
         evaluation.max_abs_diff = Some(rounded(self.largest));
         evaluation.mean_abs_diff = Some(rounded(self.sum / self.logits.max(1) as f64));
         evaluation.accuracy_drop = Some(self.accuracy_drop());
@@ -197,7 +265,7 @@ impl Differences {
     /// exactly.
     fn accuracy_drop(&self) -> f64 {
         let lost = self.reference_correct as f64 - self.correct as f64;
-        100.0 * lost / self.texts.max(1) as f64
+        100.0 * lost / self.answers.max(1) as f64
     }
 }
 
@@ -223,6 +291,7 @@ mod tests {
             per_class: Vec::new(),
             reference_per_class: None,
             flipped: None,
+            spans: None,
             texts_per_second: None,
         };
         differences.complete(&mut evaluation);
@@ -237,6 +306,7 @@ mod tests {
     fn flipped_texts_are_named_by_their_lines() {
         let text = |line, int8: [f32; 2], float32: [f32; 2]| ComparedText {
             line,
+            word: None,
             target: 0,
             int8: int8.to_vec(),
             float32: float32.to_vec(),
@@ -258,6 +328,7 @@ mod tests {
             per_class: Vec::new(),
             reference_per_class: None,
             flipped: None,
+            spans: None,
             texts_per_second: None,
         };
         complete(&mut evaluation, &["good", "bad"], &texts);

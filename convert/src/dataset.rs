@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use filbert::Input;
@@ -25,7 +26,7 @@ pub struct Example {
     pub first: String,
     /// The second text of a pair.
     pub second: Option<String>,
-    /// The label that is right.
+    /// The label that is right, or a tag for each word.
     pub label: String,
     /// The line in the file, from 1.
     pub line: usize,
@@ -38,6 +39,16 @@ impl Example {
             None => self.first.as_str().into(),
             Some(second) => (self.first.as_str(), second.as_str()).into(),
         }
+    }
+
+    /// The bytes of each word of the first text: what lies between single spaces.
+    pub fn words(&self) -> impl Iterator<Item = Range<usize>> {
+        let mut start = 0;
+        self.first.split(' ').map(move |word| {
+            let bytes = start..start + word.len();
+            start = bytes.end + 1;
+            bytes
+        })
     }
 }
 
@@ -137,6 +148,42 @@ impl Dataset {
 
     /// The number of each example's label in `labels`.
     pub fn targets(&self, labels: &[&str]) -> Result<Vec<usize>, Error> {
+        let numbers = self.number_labels(labels)?;
+        let number = |example: &Example| self.target(example, &example.label, labels, &numbers);
+        self.examples.iter().map(number).collect()
+    }
+
+    /// The number in `labels` of the tag of each word, for each example. Words and tags have one
+    /// space between, and a word has one tag.
+    pub fn tags(&self, labels: &[&str]) -> Result<Vec<Vec<usize>>, Error> {
+        let numbers = self.number_labels(labels)?;
+        let targets = |example: &Example| {
+            if example.second.is_some() {
+                return Err(Error::in_file(
+                    &self.path,
+                    "line 1: pairs of texts; the model labels the words of one text, so the first \
+                     line must be text<TAB>label",
+                ));
+            }
+            let (words, tags) = (example.words().count(), example.label.split(' ').count());
+            if words != tags {
+                return Err(Error::in_file(
+                    &self.path,
+                    format!(
+                        "line {}: expected {words} tags, one for each word between spaces, found \
+                         {tags}",
+                        example.line
+                    ),
+                ));
+            }
+            let tags = example.label.split(' ');
+            tags.map(|tag| self.target(example, tag, labels, &numbers))
+                .collect()
+        };
+        self.examples.iter().map(targets).collect()
+    }
+
+    fn number_labels<'a>(&self, labels: &[&'a str]) -> Result<HashMap<&'a str, usize>, Error> {
         let mut numbers = HashMap::with_capacity(labels.len());
         for (number, &label) in labels.iter().enumerate() {
             if numbers.insert(label, number).is_some() {
@@ -150,20 +197,27 @@ impl Dataset {
                 ));
             }
         }
-        let number = |example: &Example| {
-            numbers.get(&*example.label).copied().ok_or_else(|| {
-                Error::in_file(
-                    &self.path,
-                    format!(
-                        "line {}: the model has no label {:?}; it has {}",
-                        example.line,
-                        brief(&example.label),
-                        list(labels)
-                    ),
-                )
-            })
-        };
-        self.examples.iter().map(number).collect()
+        Ok(numbers)
+    }
+
+    fn target(
+        &self,
+        example: &Example,
+        label: &str,
+        labels: &[&str],
+        numbers: &HashMap<&str, usize>,
+    ) -> Result<usize, Error> {
+        numbers.get(label).copied().ok_or_else(|| {
+            Error::in_file(
+                &self.path,
+                format!(
+                    "line {}: the model has no label {:?}; it has {}",
+                    example.line,
+                    brief(label),
+                    list(labels)
+                ),
+            )
+        })
     }
 }
 
@@ -256,6 +310,36 @@ mod tests {
         ];
         for (bytes, expected) in cases {
             let error = parse(bytes).unwrap_err();
+            assert!(error.starts_with("reviews.tsv: "), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn each_word_has_a_tag() {
+        let dataset = parse("text\tlabel\nZoë at Köln\tB O B\n\tO\n".as_bytes()).unwrap();
+        assert_eq!(dataset.tags(&["O", "B"]).unwrap(), [vec![1, 0, 1], vec![0]]);
+        let words: Vec<_> = dataset.examples()[0].words().collect();
+        assert_eq!(words, [0..4, 5..7, 8..13]);
+
+        for (bytes, expected) in [
+            (
+                &b"text\tlabel\na b\tO O\na b c\tO O\n"[..],
+                "line 3: expected 3 tags, one for each word between spaces, found 2",
+            ),
+            // A second space makes an empty word.
+            (b"text\tlabel\na  b\tO O\n", "line 2: expected 3 tags"),
+            (
+                b"text\tlabel\na b\tO X\n",
+                "line 2: the model has no label \"X\"",
+            ),
+            (
+                b"text_a\ttext_b\tlabel\na\tb\tO\n",
+                "line 1: pairs of texts",
+            ),
+        ] {
+            let error = parse(bytes).unwrap().tags(&["O", "B"]).unwrap_err();
+            let error = error.to_string();
             assert!(error.starts_with("reviews.tsv: "), "{error}");
             assert!(error.contains(expected), "{error}");
         }

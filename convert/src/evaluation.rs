@@ -1,4 +1,4 @@
-//! How good a classifier is on labelled texts.
+//! How good a classifier is on labelled texts, or on texts whose words are tagged.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::Error;
 use crate::dataset::Dataset;
 use crate::progress::Progress;
+use crate::tags::SpanFigures;
 
 /// Texts that the classifier gets at once.
 const BATCH: usize = 64;
@@ -22,7 +23,8 @@ pub struct Evaluation {
     pub count: usize,
     /// Texts that were cut at the longest sequence that the model takes.
     pub truncated: usize,
-    /// Share of the texts whose best label is right.
+    /// Share of the texts whose best label is right; of the words, where words are tagged. So are
+    /// all figures below.
     pub accuracy: f64,
     /// The same of the float32 reference, if there was one.
     pub reference_accuracy: Option<f64>,
@@ -41,6 +43,9 @@ pub struct Evaluation {
     pub reference_per_class: Option<Vec<ClassFigures>>,
     /// The texts whose label differs from the reference's, if there was one.
     pub flipped: Option<Vec<FlippedText>>,
+    /// Figures of the spans that the tags of words make, where words are tagged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spans: Option<SpanFigures>,
     /// Speed of the int8 run, tokenization included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub texts_per_second: Option<f64>,
@@ -67,6 +72,9 @@ pub struct ClassFigures {
 pub struct FlippedText {
     /// Its line in the data set, from 1.
     pub line: usize,
+    /// The number of the word in its line, from 1, where words are tagged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub word: Option<usize>,
     /// The right label.
     pub label: String,
     /// The best label in int8.
@@ -79,6 +87,15 @@ pub struct FlippedText {
 }
 
 impl Evaluation {
+    /// Points lost against the reference, if there was one: of the spans' F1 where words are
+    /// tagged, else of accuracy.
+    pub fn points_lost(&self) -> Option<f64> {
+        match &self.spans {
+            Some(spans) => spans.f1_drop,
+            None => self.accuracy_drop,
+        }
+    }
+
     /// The report for the file's accuracy section: JSON, the same for the same input.
     pub fn report(&self) -> Result<Vec<u8>, Error> {
         let timeless = Self {
@@ -111,15 +128,19 @@ pub fn evaluate(
     progress: &mut dyn Progress,
 ) -> Result<Evaluation, Error> {
     let answers = Answers::new(classifier, dataset, progress)?;
-    Ok(answers.evaluation(classifier, dataset))
+    let labels: Vec<&str> = classifier.labels().collect();
+    Ok(answers.evaluation(&labels, dataset))
 }
 
 /// A classifier's answers to labelled texts.
 pub(crate) struct Answers {
-    /// The right label of each text, and the logits that the classifier has for it.
-    pub(crate) texts: Vec<(usize, Vec<f32>)>,
-    truncated: usize,
-    time: Duration,
+    /// Number of texts.
+    pub(crate) count: usize,
+    /// The right label of each text, or of each word that is seen, and the logits that the
+    /// classifier has for it.
+    pub(crate) logits: Vec<(usize, Vec<f32>)>,
+    pub(crate) truncated: usize,
+    pub(crate) time: Duration,
 }
 
 impl Answers {
@@ -133,7 +154,8 @@ impl Answers {
         let mut targets = dataset.targets(&labels)?.into_iter();
         let inputs: Vec<Input<'_>> = dataset.examples().iter().map(|e| e.input()).collect();
         let mut answers = Self {
-            texts: Vec::with_capacity(inputs.len()),
+            count: inputs.len(),
+            logits: Vec::with_capacity(inputs.len()),
             truncated: 0,
             time: Duration::ZERO,
         };
@@ -145,7 +167,7 @@ impl Answers {
             let results = classifier.classify_batch(batch)?;
             answers.time += start.elapsed();
             for (result, target) in results.iter().zip(&mut targets) {
-                answers.texts.push((target, result.logits().to_vec()));
+                answers.logits.push((target, result.logits().to_vec()));
                 answers.truncated += usize::from(result.truncated());
             }
             progress.advance(batch.len() as u64);
@@ -155,31 +177,30 @@ impl Answers {
     }
 
     /// The figures of these answers, compared with nothing.
-    pub(crate) fn evaluation(&self, classifier: &Classifier, dataset: &Dataset) -> Evaluation {
-        let labels: Vec<&str> = classifier.labels().collect();
+    pub(crate) fn evaluation(&self, labels: &[&str], dataset: &Dataset) -> Evaluation {
         let mut tally = Tally::new(labels.len());
-        for (target, logits) in &self.texts {
+        for (target, logits) in &self.logits {
             tally.add(*target, logits);
         }
-        let count = self.texts.len();
         Evaluation {
             dataset: dataset
                 .path()
                 .file_name()
                 .map(|name| name.to_string_lossy().into_owned())
                 .unwrap_or_default(),
-            count,
+            count: self.count,
             truncated: self.truncated,
-            accuracy: share(tally.correct, count),
+            accuracy: share(tally.correct, self.logits.len()),
             reference_accuracy: None,
             accuracy_drop: None,
             agreement: None,
             max_abs_diff: None,
             mean_abs_diff: None,
-            per_class: tally.figures(&labels),
+            per_class: tally.figures(labels),
             reference_per_class: None,
             flipped: None,
-            texts_per_second: Some(count as f64 / self.time.as_secs_f64().max(1e-9)),
+            spans: None,
+            texts_per_second: Some(self.count as f64 / self.time.as_secs_f64().max(1e-9)),
         }
     }
 }
@@ -190,11 +211,24 @@ pub(crate) struct Tally {
     classes: Vec<ClassCounts>,
 }
 
-#[derive(Clone, Default)]
-struct ClassCounts {
-    correct: usize,
-    predicted: usize,
-    support: usize,
+/// What the figures of one label, or of one kind of spans, are counted from.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ClassCounts {
+    pub(crate) correct: usize,
+    pub(crate) predicted: usize,
+    pub(crate) support: usize,
+}
+
+impl ClassCounts {
+    pub(crate) fn figures(self, label: &str) -> ClassFigures {
+        ClassFigures {
+            label: label.to_owned(),
+            precision: share(self.correct, self.predicted),
+            recall: share(self.correct, self.support),
+            f1: share(2 * self.correct, self.predicted + self.support),
+            support: self.support,
+        }
+    }
 }
 
 impl Tally {
@@ -216,14 +250,10 @@ impl Tally {
     }
 
     pub(crate) fn figures(&self, labels: &[&str]) -> Vec<ClassFigures> {
-        let figures = |(counts, &label): (&ClassCounts, &&str)| ClassFigures {
-            label: label.to_owned(),
-            precision: share(counts.correct, counts.predicted),
-            recall: share(counts.correct, counts.support),
-            f1: share(2 * counts.correct, counts.predicted + counts.support),
-            support: counts.support,
-        };
-        self.classes.iter().zip(labels).map(figures).collect()
+        let classes = self.classes.iter().zip(labels);
+        classes
+            .map(|(counts, label)| counts.figures(label))
+            .collect()
     }
 }
 
@@ -290,6 +320,7 @@ mod tests {
             per_class: Vec::new(),
             reference_per_class: None,
             flipped: None,
+            spans: None,
             texts_per_second: Some(1234.5),
         };
         let report = String::from_utf8(evaluation.report().unwrap()).unwrap();
@@ -299,6 +330,7 @@ mod tests {
         );
         assert!(report.contains("\"agreement\":null"), "{report}");
         assert!(!report.contains("second"), "{report}");
+        assert!(!report.contains("spans"), "{report}");
     }
 
     #[test]

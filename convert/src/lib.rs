@@ -9,6 +9,7 @@ pub mod error;
 pub mod evaluation;
 pub mod output;
 pub mod progress;
+pub mod tags;
 
 #[cfg(feature = "convert")]
 mod balance;

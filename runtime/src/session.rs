@@ -366,7 +366,8 @@ impl Session {
                 Some(_) => 0,
                 None => head::multiplications(&self.model),
             };
-            profile.end_step("head", workspace.scales.len() * weights, weights);
+            let rows = workspace.output_boundaries.last().copied().unwrap_or(0);
+            profile.end_step("head", rows * weights, weights);
         }
     }
 

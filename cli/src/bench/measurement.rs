@@ -1,4 +1,4 @@
-//! The time from text to label, run by run.
+//! The time from text to answer, run by run.
 //!
 //! All runs are measured in turn, slice by slice, so that whatever else the machine does, or a
 //! clock that slows down, meets them all alike.
@@ -6,9 +6,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use filbert::{Classifier, Input, Measurement};
+use filbert::{Input, Measurement};
 use filbert_convert::progress::Progress;
 
+use super::engine::Engine;
 use super::processor::Peak;
 use super::record::{Operation, Profile, Run, Step, rounded};
 use super::statistics::{Estimate, median, median_interval, percentile, sorted};
@@ -26,7 +27,7 @@ pub(crate) const BATCHES: usize = 8;
 
 /// One length of text on one number of threads.
 pub(crate) struct Task<'a> {
-    classifier: &'a Classifier,
+    engine: &'a Engine,
     threads: usize,
     tokens: usize,
     batches: Vec<Vec<Input<'a>>>,
@@ -43,14 +44,14 @@ pub(crate) struct Task<'a> {
 impl<'a> Task<'a> {
     /// Every batch has the same number of texts, and every text as many tokens.
     pub(crate) fn new(
-        classifier: &'a Classifier,
+        engine: &'a Engine,
         threads: usize,
         tokens: usize,
         texts: &'a [Vec<String>],
     ) -> Self {
         let inputs = |batch: &'a Vec<String>| batch.iter().map(|text| text.as_str().into());
         Self {
-            classifier,
+            engine,
             threads,
             tokens,
             batches: texts.iter().map(|batch| inputs(batch).collect()).collect(),
@@ -72,14 +73,14 @@ impl<'a> Task<'a> {
     /// profile, which also has the tokenizer's time.
     fn run_slice(&mut self, duration: Duration) -> Result<(), Failure> {
         let warm = self.next_batch();
-        self.classifier.classify_batch(&self.batches[warm])?;
+        self.engine.answer(&self.batches[warm])?;
         let first = self.samples.len();
         let slice = Instant::now();
         loop {
             let batch = self.next_batch();
             let inputs = black_box(self.batches[batch].as_slice());
             let start = Instant::now();
-            let answers = black_box(self.classifier.classify_batch(inputs)?);
+            let answers = black_box(self.engine.answer(inputs)?);
             self.samples.push(1e3 * start.elapsed().as_secs_f64());
             drop(answers);
             if slice.elapsed() >= duration && self.samples.len() - first >= MIN_SAMPLES_OF_SLICE {
@@ -90,7 +91,7 @@ impl<'a> Task<'a> {
         self.slices.push(median(&self.samples[first..]));
         let batch = self.next_batch();
         self.profiles
-            .push(self.classifier.profile(&self.batches[batch])?);
+            .push(self.engine.profile(&self.batches[batch])?);
         Ok(())
     }
 
@@ -108,7 +109,7 @@ impl<'a> Task<'a> {
         let p50 = percentile(&samples, 500);
         let (low, high) = median_interval(&sorted(&self.slices));
         let texts = self.batches[0].len();
-        let work = work::multiplications(self.classifier.model().shape(), self.tokens);
+        let work = work::multiplications(self.engine.model(), self.tokens);
         let gmacs = (work * texts as u64) as f64 / (p50 * 1e6);
         let tokenize: Vec<f64> = self
             .profiles
@@ -135,7 +136,7 @@ impl<'a> Task<'a> {
             p50_high_ms: ms(high.max(p50)),
             samples: self.samples.len(),
             tokenize_us: rounded(median(&tokenize), 3),
-            workspace_bytes: self.classifier.workspace_bytes(self.tokens),
+            workspace_bytes: self.engine.workspace_bytes(self.tokens),
             multiplications: work * texts as u64,
         }
     }
@@ -247,7 +248,7 @@ pub(crate) fn measure(
         if all {
             break;
         }
-        peak.sample(tasks[0].classifier);
+        peak.sample(tasks[0].engine);
     }
     progress.finish();
     Ok(())

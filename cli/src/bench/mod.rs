@@ -1,6 +1,7 @@
 //! `filbert bench`: how fast a model is on this machine, and what it costs.
 
 mod comparison;
+mod engine;
 mod measurement;
 mod memory;
 mod plot;
@@ -20,10 +21,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use filbert::{Classifier, Options};
 use filbert_convert::output::OutputFile;
 
 use self::comparison::Earlier;
+use self::engine::Engine;
 use self::measurement::{BATCHES, Task};
 use self::processor::Peak;
 use self::record::{ModelRecord, Record, rounded};
@@ -55,7 +56,8 @@ Examples:
     long_about = "\
 Measure how fast a model is on this machine: the time from text to label for texts of exact \
 lengths, the tokenizer included; the time to open the file and to the first label; memory; and \
-texts per second over texts of many lengths.
+texts per second over texts of many lengths. For a model that is no classification, instead of a \
+label, what its head computes: logits or a vector; for masked words, the last layer.
 
 All runs are measured in turn, slice by slice, so that whatever else the machine does meets them \
 all alike. GMAC/s counts the multiplications that the answer needs, and the peak is what the \
@@ -216,14 +218,14 @@ fn measure(
     let mut progress = ProgressBars::default();
     let seconds = Duration::from_secs_f64(arguments.seconds);
     let count = arguments.texts as usize;
-    let open = |threads| Classifier::open_with(subject.path(), &Options::new().threads(threads));
+    let open = |threads| Engine::open(subject.path(), threads);
 
-    let classifier = open(threads[0])?;
-    let model = ModelRecord::new(&subject.name, classifier.model());
+    let engine = open(threads[0])?;
+    let model = ModelRecord::new(&subject.name, engine.model());
     if let Some(earlier) = earlier {
         earlier.check_shape(&model.shape)?;
     }
-    let mut writer = Writer::new(&classifier)?;
+    let mut writer = Writer::new(&engine)?;
     let tokens = lengths(
         &arguments.tokens,
         writer.special(),
@@ -258,26 +260,26 @@ fn measure(
     };
     let start = start::measure(&load, &first_text, &mut progress);
 
-    let mut peak = Peak::measure(&classifier);
-    let classifiers: Result<Vec<(usize, Classifier)>, Failure> = threads
+    let mut peak = Peak::measure(&engine);
+    let engines: Result<Vec<(usize, Engine)>, Failure> = threads
         .iter()
         .map(|&threads| Ok((threads, open(threads)?)))
         .collect();
-    let classifiers = classifiers?;
+    let engines = engines?;
     let mut tasks = Vec::new();
     for (&length, texts) in tokens.iter().zip(&texts) {
-        for (threads, classifier) in &classifiers {
-            tasks.push(Task::new(classifier, *threads, length, texts));
+        for (threads, engine) in &engines {
+            tasks.push(Task::new(engine, *threads, length, texts));
         }
     }
     measurement::measure(&mut tasks, seconds, &mut peak, &mut progress)?;
-    let throughput = throughput::measure(&classifiers, &corpus, seconds, &mut progress)?;
+    let throughput = throughput::measure(&engines, &corpus, seconds, &mut progress)?;
 
     let peak_gmacs = peak.gmacs();
     let profiled = arguments.profile || arguments.report.is_some();
     let mut record = Record {
         cpu: processor::name(),
-        kernels: classifier.kernels().to_owned(),
+        kernels: engine.kernels().to_owned(),
         peak_gmacs: rounded(peak_gmacs, 3),
         open_ms,
         first_ms: start.first_ms,

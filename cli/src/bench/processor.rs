@@ -3,8 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use filbert::Classifier;
-
+use super::engine::Engine;
 use crate::Failure;
 
 /// The CPU's name, or the architecture where the operating system has none.
@@ -69,24 +68,24 @@ pub(crate) struct Peak {
 
 impl Peak {
     /// Finds how many steps a slice takes, then measures some slices.
-    pub(crate) fn measure(classifier: &Classifier) -> Self {
+    pub(crate) fn measure(engine: &Engine) -> Self {
         let mut peak = Self {
             steps: 64,
             per_second: 0.0,
         };
-        while peak.sample(classifier) < SLICE && peak.steps < 1 << 40 {
+        while peak.sample(engine) < SLICE && peak.steps < 1 << 40 {
             peak.steps *= 2;
         }
         for _ in 0..8 {
-            peak.sample(classifier);
+            peak.sample(engine);
         }
         peak
     }
 
     /// Measures once more: the best counts, since nothing makes a core faster than it is.
-    pub(crate) fn sample(&mut self, classifier: &Classifier) -> Duration {
+    pub(crate) fn sample(&mut self, engine: &Engine) -> Duration {
         let start = Instant::now();
-        let multiplications = black_box(classifier.run_peak(black_box(self.steps)));
+        let multiplications = black_box(engine.run_peak(black_box(self.steps)));
         let time = start.elapsed();
         let speed = multiplications as f64 / time.as_secs_f64().max(1e-9);
         // A slice that is too short for the clock tells nothing.

@@ -2,7 +2,7 @@
 //!
 //! Keys that are there keep their names and meanings; docs/benchmarking.md has them.
 
-use filbert::{Model, Shape};
+use filbert::{Head, Model, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::comparison::Comparison;
@@ -47,6 +47,27 @@ pub(crate) struct ShapeRecord {
     pub(crate) intermediate: u32,
     pub(crate) vocabulary: u32,
     pub(crate) labels: u32,
+    /// What the model is for. Earlier measurements, which do not say, are of classifications.
+    #[serde(default = "classification")]
+    pub(crate) task: String,
+}
+
+fn classification() -> String {
+    Head::Classification.name().to_owned()
+}
+
+impl ShapeRecord {
+    /// What the time from a text ends with.
+    pub(crate) fn answer(&self) -> &'static str {
+        let named = |head: &Head| head.name() == self.task;
+        match Head::ALL.iter().find(|head| named(head)) {
+            Some(Head::TokenClassification | Head::QuestionAnswering) => "logits",
+            Some(Head::Embedding) => "vector",
+            // The texts have no mask, which is what such a head reads.
+            Some(Head::MaskedWords) => "last layer",
+            _ => "label",
+        }
+    }
 }
 
 impl ModelRecord {
@@ -72,6 +93,7 @@ impl ModelRecord {
                 intermediate,
                 vocabulary,
                 labels,
+                task: model.head().name().to_owned(),
             },
         }
     }
@@ -81,8 +103,14 @@ impl std::fmt::Display for ShapeRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "layers {}, hidden {}, heads {}, intermediate {}, vocabulary {}, labels {}",
-            self.layers, self.hidden, self.heads, self.intermediate, self.vocabulary, self.labels
+            "{}, layers {}, hidden {}, heads {}, intermediate {}, vocabulary {}, labels {}",
+            self.task,
+            self.layers,
+            self.hidden,
+            self.heads,
+            self.intermediate,
+            self.vocabulary,
+            self.labels
         )
     }
 }

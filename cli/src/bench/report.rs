@@ -48,12 +48,12 @@ fn push_facts(page: &mut String, record: &Record) {
         ("Open", ms(record.open_ms)),
     ];
     if let Some(first) = record.first_ms {
-        facts.push(("First label", format!("{}, the open included", ms(first))));
+        facts.push(("First answer", format!("{}, the open included", ms(first))));
     }
     if let Some(first) = record.process_first_ms {
         facts.push((
             "Start",
-            format!("{} from the start of a process to a label", ms(first)),
+            format!("{} from the start of a process to an answer", ms(first)),
         ));
     }
     if let Some(bytes) = record.private_bytes {
@@ -78,7 +78,8 @@ fn push_facts(page: &mut String, record: &Record) {
 }
 
 fn push_latency(page: &mut String, record: &Record) {
-    page.push_str("<h2>From text to label</h2>\n<figure>\n");
+    let answer = record.model.shape.answer();
+    let _ = writeln!(page, "<h2>From text to {answer}</h2>\n<figure>");
     page.push_str(&plot::latency(&record.runs));
     page.push_str("<figcaption>");
     for (number, threads) in plot::series(&record.runs).into_iter().enumerate() {

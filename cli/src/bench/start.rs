@@ -1,4 +1,4 @@
-//! How long it takes until there is a first label, and what memory that costs.
+//! How long it takes until there is a first answer, and what memory that costs.
 //!
 //! Both are measured in processes of their own, which have never seen the model: `filbert
 //! bench` starts itself with the hidden option `--first-label`.
@@ -9,10 +9,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use filbert::{Classifier, Input, Options};
+use filbert::Input;
 use filbert_convert::progress::Progress;
 use serde::{Deserialize, Serialize};
 
+use super::engine::Engine;
 use super::memory::Memory;
 use super::record::rounded;
 use super::statistics::median;
@@ -29,7 +30,7 @@ const STARTS: usize = 7;
 pub(crate) struct Load<'a> {
     pub(crate) path: &'a Path,
     pub(crate) threads: usize,
-    /// Lengths of the texts that it classifies for the memory that this takes.
+    /// Lengths of the texts that it answers for the memory that this takes.
     pub(crate) tokens: &'a [usize],
     /// Texts in a batch.
     pub(crate) texts: usize,
@@ -44,13 +45,13 @@ pub(crate) struct Start {
     pub(crate) peak_rss_bytes: Option<u64>,
 }
 
-/// The first line that a started process writes, as soon as it has a label.
+/// The first line that a started process writes, as soon as it has an answer.
 #[derive(Deserialize, Serialize)]
 struct FirstLabel {
     first_ms: f64,
 }
 
-/// The second line, when it has classified texts of all lengths.
+/// The second line, when it has answered texts of all lengths.
 #[derive(Deserialize, Serialize)]
 struct MemoryLine {
     private_bytes: Option<u64>,
@@ -59,13 +60,12 @@ struct MemoryLine {
 
 /// Milliseconds in which the file is opened, its pages being in memory.
 pub(crate) fn open_ms(path: &Path, threads: usize) -> Result<f64, Failure> {
-    let options = Options::new().threads(threads);
     let mut times = Vec::with_capacity(OPENS);
     for _ in 0..OPENS {
         let start = Instant::now();
-        let classifier = Classifier::open_with(path, &options)?;
+        let engine = Engine::open(path, threads)?;
         times.push(1e3 * start.elapsed().as_secs_f64());
-        drop(classifier);
+        drop(engine);
     }
     Ok(rounded(median(&times), 6))
 }
@@ -90,7 +90,7 @@ pub(crate) fn measure(load: &Load<'_>, text: &str, progress: &mut dyn Progress) 
             Err(error) => {
                 progress.finish();
                 note(&format!(
-                    "the time to the first label and the memory are unknown: {error}"
+                    "the time to the first answer and the memory are unknown: {error}"
                 ));
                 return Start::default();
             }
@@ -117,7 +117,7 @@ impl Drop for Reaped {
     }
 }
 
-/// Milliseconds to the first label as the process itself sees them and as this one does, and
+/// Milliseconds to the first answer as the process itself sees them and as this one does, and
 /// the memory if it is asked for.
 fn start_process(
     load: &Load<'_>,
@@ -165,15 +165,15 @@ fn start_process(
 pub(crate) fn answer(load: &Load<'_>, text: &str) -> Result<(), Failure> {
     let before = Memory::read();
     let start = Instant::now();
-    let classifier = Classifier::open_with(load.path, &Options::new().threads(load.threads))?;
-    classifier.classify(text)?;
+    let engine = Engine::open(load.path, load.threads)?;
+    engine.answer(&[text.into()])?;
     let first_ms = 1e3 * start.elapsed().as_secs_f64();
     let mut out = io::stdout().lock();
     write_line(&mut out, &FirstLabel { first_ms })?;
     if load.tokens.is_empty() {
         return Ok(());
     }
-    let mut writer = Writer::new(&classifier)?;
+    let mut writer = Writer::new(&engine)?;
     let mut batches = Vec::new();
     for &tokens in load.tokens {
         let texts: Result<Vec<String>, Failure> =
@@ -183,7 +183,7 @@ pub(crate) fn answer(load: &Load<'_>, text: &str) -> Result<(), Failure> {
     for _ in 0..2 {
         for batch in &batches {
             let inputs: Vec<Input<'_>> = batch.iter().map(|text| text.as_str().into()).collect();
-            classifier.classify_batch(&inputs)?;
+            engine.answer(&inputs)?;
         }
     }
     let after = Memory::read();

@@ -88,7 +88,8 @@ fn write_runs(out: &mut impl Write, record: &Record) -> io::Result<()> {
     };
     writeln!(
         out,
-        "\nfrom text to label, ms ({per_call}; tok.: the tokenizer's part)"
+        "\nfrom text to {}, ms ({per_call}; tok.: the tokenizer's part)",
+        record.model.shape.answer()
     )?;
     write!(
         out,

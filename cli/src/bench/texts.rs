@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use filbert::{Classifier, Input};
+use filbert::Input;
 use filbert_convert::dataset::Dataset;
 
+use super::engine::Engine;
 use crate::Failure;
 
 /// Common English words: a vocabulary learned from English has most of them whole.
@@ -51,7 +52,7 @@ impl Random {
 
 /// Writes texts of words that are one token each in a model's vocabulary.
 pub(crate) struct Writer<'a> {
-    classifier: &'a Classifier,
+    engine: &'a Engine,
     words: Vec<String>,
     /// Tokens that every text has, such as `[CLS]` and `[SEP]`.
     special: usize,
@@ -60,8 +61,8 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Looks for words that are one token.
-    pub(crate) fn new(classifier: &'a Classifier) -> Result<Self, Failure> {
-        let special = classifier.tokenize("".into())?.len();
+    pub(crate) fn new(engine: &'a Engine) -> Result<Self, Failure> {
+        let special = engine.tokenize("")?.len();
         let words = WORDS.split_whitespace().map(str::to_owned);
         let numbered = (0..NUMBERED).map(|number| format!("word{number}"));
         let characters = CHARACTERS
@@ -71,7 +72,7 @@ impl<'a> Writer<'a> {
         let mut choice = Vec::new();
         // Whole words if there are enough for a text that repeats little.
         for candidates in [words.chain(numbered).collect(), characters.collect()] {
-            choice = single_tokens(classifier, special, candidates)?;
+            choice = single_tokens(engine, special, candidates)?;
             if choice.len() >= 16 {
                 break;
             }
@@ -79,7 +80,7 @@ impl<'a> Writer<'a> {
         // A text of one word is still a text.
         if choice.is_empty() {
             for word in ["a", "."] {
-                if choice.is_empty() && classifier.tokenize(word.into())?.len() == special + 1 {
+                if choice.is_empty() && engine.tokenize(word)?.len() == special + 1 {
                     choice.push(word.to_owned());
                 }
             }
@@ -92,7 +93,7 @@ impl<'a> Writer<'a> {
             ));
         }
         Ok(Self {
-            classifier,
+            engine,
             words: choice,
             special,
             random: Random(1),
@@ -109,7 +110,7 @@ impl<'a> Writer<'a> {
             })
             .collect();
         let text = words.join(" ");
-        match self.classifier.tokenize(text.as_str().into())?.len() {
+        match self.engine.tokenize(&text)?.len() {
             found if found == tokens => Ok(text),
             found => Err(Failure::Failed(format!(
                 "no text of {tokens} tokens: the model's tokenizer makes {found} of {count} words"
@@ -124,7 +125,7 @@ impl<'a> Writer<'a> {
 
     /// Texts of typical lengths.
     pub(crate) fn typical(&mut self) -> Result<Vec<String>, Failure> {
-        let limit = self.classifier.model().shape().max_tokens as usize;
+        let limit = self.engine.model().shape().max_tokens as usize;
         let shortest = (self.special + 1).min(limit);
         let longest = TYPICAL_MAX.min(limit);
         (0..TYPICAL_TEXTS)
@@ -139,14 +140,14 @@ impl<'a> Writer<'a> {
 /// Those of the words that are one token, each another one: several words with the same token
 /// are unknown to the vocabulary.
 fn single_tokens(
-    classifier: &Classifier,
+    engine: &Engine,
     special: usize,
     words: Vec<String>,
 ) -> Result<Vec<String>, Failure> {
     let mut found: Vec<(String, u32)> = Vec::new();
     let mut count: HashMap<u32, usize> = HashMap::new();
     for word in words {
-        let tokens = classifier.tokenize(word.as_str().into())?;
+        let tokens = engine.tokenize(&word)?;
         // The first token is special, the word's follows.
         if tokens.len() == special + 1 && tokens.len() > 1 {
             *count.entry(tokens[1].id).or_default() += 1;
@@ -219,7 +220,7 @@ impl Corpus {
         })
     }
 
-    /// What the classifier is to answer.
+    /// What the model is to answer.
     pub(crate) fn inputs(&self) -> Vec<Input<'_>> {
         self.texts
             .iter()
@@ -234,20 +235,20 @@ impl Corpus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use filbert::Options;
+    use filbert::Model;
     use filbert_convert::Checkpoint;
     use filbert_convert::package::Package;
     use filbert_convert::progress::Quiet;
     use filbert_convert::synthetic::SyntheticCheckpoint;
 
-    fn english() -> Classifier {
+    fn english() -> Engine {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny-sst2");
         let checkpoint = Checkpoint::open(Path::new(folder)).unwrap();
         let package = Package::build(&checkpoint, &mut Quiet).unwrap();
-        Classifier::from_bytes(package.bytes(), &Options::default()).unwrap()
+        Engine::new(Model::from_bytes(package.bytes()).unwrap(), 1).unwrap()
     }
 
-    fn synthetic(vocabulary: usize) -> Classifier {
+    fn synthetic(vocabulary: usize) -> Engine {
         let folder = tempfile::tempdir().unwrap();
         let checkpoint = SyntheticCheckpoint {
             vocabulary,
@@ -256,33 +257,33 @@ mod tests {
         checkpoint.write(folder.path()).unwrap();
         let checkpoint = Checkpoint::open(folder.path()).unwrap();
         let package = Package::build(&checkpoint, &mut Quiet).unwrap();
-        Classifier::from_bytes(package.bytes(), &Options::default()).unwrap()
+        Engine::new(Model::from_bytes(package.bytes()).unwrap(), 1).unwrap()
     }
 
     #[test]
     fn texts_have_exact_lengths_and_differ() {
-        let classifiers = [english(), synthetic(100), synthetic(400), synthetic(40)];
-        for (classifier, words) in classifiers.iter().zip([80, 18, 100, 26]) {
-            let mut writer = Writer::new(classifier).unwrap();
+        let engines = [english(), synthetic(100), synthetic(400), synthetic(40)];
+        for (engine, words) in engines.iter().zip([80, 18, 100, 26]) {
+            let mut writer = Writer::new(engine).unwrap();
             assert!(writer.words.len() >= words, "{:?}", writer.words);
             for tokens in [2, 3, 4, 17, 40] {
                 let text = writer.text(tokens).unwrap();
-                assert_eq!(classifier.classify(&text).unwrap().tokens(), tokens);
+                assert_eq!(engine.tokenize(&text).unwrap().len(), tokens);
                 assert!(tokens < 17 || text != writer.text(tokens).unwrap());
             }
         }
-        let first = || Writer::new(&classifiers[0]).unwrap().text(60).unwrap();
+        let first = || Writer::new(&engines[0]).unwrap().text(60).unwrap();
         assert_eq!(first(), first());
-        assert!(Writer::new(&classifiers[1]).unwrap().text(41).is_err());
+        assert!(Writer::new(&engines[1]).unwrap().text(41).is_err());
     }
 
     #[test]
     fn typical_lengths_are_as_stated() {
-        let classifier = english();
-        let texts = Writer::new(&classifier).unwrap().typical().unwrap();
+        let engine = english();
+        let texts = Writer::new(&engine).unwrap().typical().unwrap();
         let mut lengths: Vec<_> = texts
             .iter()
-            .map(|text| classifier.tokenize(text.as_str().into()).unwrap().len())
+            .map(|text| engine.tokenize(text).unwrap().len())
             .collect();
         lengths.sort_unstable();
         assert_eq!(lengths.len(), TYPICAL_TEXTS);

@@ -24,13 +24,14 @@ pub(crate) struct Arguments {
     /// Compare int8 with float32 on these labelled texts; the report goes into the .filbert file
     ///
     /// A file of tab-separated lines. The first is `text<TAB>label`, or
-    /// `text_a<TAB>text_b<TAB>label` for pairs. Nothing is quoted.
+    /// `text_a<TAB>text_b<TAB>label` for pairs. Nothing is quoted. For token classification the
+    /// label is a tag for each word, with one space between.
     #[arg(long, value_name = "TSV")]
     eval: Option<PathBuf>,
     /// Write nothing, and end with code 3, if int8 loses more points of accuracy than this
     ///
     /// One point is one text of a hundred: with 0.5, or 0.5%, accuracy may fall from 92.0 % to
-    /// 91.5 %.
+    /// 91.5 %. For token classification these are points of F1 of the spans.
     #[arg(
         long,
         value_name = "POINTS",
@@ -98,9 +99,14 @@ impl Arguments {
         write_evaluation(out, evaluation)?;
         match self.max_drop {
             Some(max) if outcome.limit_passed => Err(Failure::AccuracyLimit(format!(
-                "nothing written: int8 loses {} points of accuracy on {}, more than the {max} of \
+                "nothing written: int8 loses {} points of {} on {}, more than the {max} of \
                  --max-drop",
-                points(evaluation.accuracy_drop.unwrap_or_default()),
+                points(evaluation.points_lost().unwrap_or_default()),
+                if evaluation.spans.is_some() {
+                    "F1"
+                } else {
+                    "accuracy"
+                },
                 evaluation.dataset
             ))),
             _ => Ok(()),
@@ -120,28 +126,37 @@ fn write_evaluation(out: &mut impl Write, evaluation: &Evaluation) -> io::Result
     else {
         return Ok(());
     };
+    let mut write_figure = |name: &str, int8: f64, float32: f64, drop: f64| {
+        writeln!(
+            out,
+            "{name} on {}: {:.2} % in int8, {:.2} % in float32: {}",
+            evaluation.dataset,
+            100.0 * int8,
+            100.0 * float32,
+            match drop {
+                0.0 => "none lost".to_owned(),
+                drop if drop > 0.0 => format!("{} points lost", points(drop)),
+                drop => format!("{} points won", points(-drop)),
+            }
+        )
+    };
+    let (mut of, mut count) = ("texts", evaluation.count);
+    let spans = evaluation.spans.as_ref();
+    if let Some((spans, float32)) = spans.and_then(|spans| Some((spans, spans.reference_f1?))) {
+        let drop = spans.f1_drop.unwrap_or_default();
+        write_figure("F1 of spans", spans.f1, float32, drop)?;
+        (of, count) = ("words", spans.words - spans.unseen);
+    }
+    write_figure("accuracy", evaluation.accuracy, *reference_accuracy, *drop)?;
     writeln!(
         out,
-        "accuracy on {}: {:.2} % in int8, {:.2} % in float32: {}",
-        evaluation.dataset,
-        100.0 * evaluation.accuracy,
-        100.0 * reference_accuracy,
-        match *drop {
-            0.0 => "none lost".to_owned(),
-            drop if drop > 0.0 => format!("{} points lost", points(drop)),
-            drop => format!("{} points won", points(-drop)),
-        }
-    )?;
-    writeln!(
-        out,
-        "the same label for {:.2} % of {} texts; logits differ by {mean_abs_diff:.4} on average, \
+        "the same label for {:.2} % of {count} {of}; logits differ by {mean_abs_diff:.4} on average, \
          {max_abs_diff:.4} at most",
-        100.0 * agreement,
-        evaluation.count
+        100.0 * agreement
     )
 }
 
-/// Points of accuracy, without zeros that say nothing.
+/// Points, without zeros that say nothing.
 fn points(points: f64) -> f64 {
     (points * 100.0).round() / 100.0
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use filbert_convert::comparison::ComparedText;
-use filbert_convert::dataset::Dataset;
+use filbert_convert::dataset::{Dataset, Example};
 use filbert_convert::evaluation::{ClassFigures, Evaluation};
 
 use crate::page::{self, escape};
@@ -48,6 +48,13 @@ fn push_facts(page: &mut String, evaluation: &Evaluation) {
     let flipped = evaluation.flipped.as_ref().map_or(0, Vec::len);
     let facts = [
         ("Texts", Some(evaluation.count.to_string())),
+        (
+            "F1 of spans",
+            evaluation.spans.as_ref().map(|spans| {
+                let float32 = spans.reference_f1.map(percent).unwrap_or_default();
+                format!("{}, in float32 {float32}", percent(spans.f1))
+            }),
+        ),
         ("int8", Some(percent(evaluation.accuracy))),
         ("float32", evaluation.reference_accuracy.map(percent)),
         (
@@ -195,7 +202,7 @@ fn push_classes(page: &mut String, evaluation: &Evaluation) {
     };
     page.push_str(
         "<h2>Label by label</h2>\n<div class=\"wide\"><table>\n<tr><th class=\"left\">label</th>\
-         <th>texts</th><th>precision</th><th>in float32</th><th>recall</th><th>in float32</th>\
+         <th>support</th><th>precision</th><th>in float32</th><th>recall</th><th>in float32</th>\
          <th>F1</th><th>in float32</th></tr>\n",
     );
     for (int8, float32) in evaluation.per_class.iter().zip(reference) {
@@ -228,13 +235,24 @@ fn push_texts(
     let labels: Vec<&str> = evaluation.per_class.iter().map(|c| &*c.label).collect();
     let mut ordered: Vec<(&ComparedText, String)> = texts
         .iter()
-        .zip(dataset.examples())
+        .filter_map(|text| {
+            let examples = dataset.examples();
+            let place = examples.binary_search_by_key(&text.line, |example| example.line);
+            Some((text, &examples[place.ok()?]))
+        })
         .map(|(text, example)| {
+            if let Some(word) = text.word {
+                return (text, show_word(example, word));
+            }
             let second = example.second.as_deref().unwrap_or_default();
             let shown = format!("{} {second}", example.first);
             (text, shown.trim_end().to_owned())
         })
         .collect();
+    let what = match evaluation.spans {
+        Some(_) => "Words",
+        None => "Texts",
+    };
     let moved = |text: &ComparedText| {
         let (float32, int8) = margins(text);
         (float32 - int8).abs()
@@ -245,12 +263,29 @@ fn push_texts(
         .partition(|(text, _)| text.labels().0 != text.labels().1);
     let _ = writeln!(
         page,
-        "<h2>Texts whose label changed: {}</h2>",
+        "<h2>{what} whose label changed: {}</h2>",
         flipped.len()
     );
     push_table(page, &labels, &flipped);
-    page.push_str("<h2>Texts that moved farthest and kept their label</h2>\n");
+    let _ = writeln!(
+        page,
+        "<h2>{what} that moved farthest and kept their label</h2>"
+    );
     push_table(page, &labels, &same[..same.len().min(FARTHEST)]);
+}
+
+/// A word in its text, in brackets.
+fn show_word(example: &Example, word: usize) -> String {
+    let text = &example.first;
+    match example.words().nth(word - 1) {
+        Some(word) => format!(
+            "{}[{}]{}",
+            &text[..word.start],
+            &text[word.clone()],
+            &text[word.end..]
+        ),
+        None => text.clone(),
+    }
 }
 
 fn push_table(page: &mut String, labels: &[&str], texts: &[(&ComparedText, String)]) {

@@ -110,6 +110,11 @@ impl TokenClassifier {
         &self.session.model
     }
 
+    /// The kernel set in use, such as `avx512vnni`.
+    pub fn kernels(&self) -> &'static str {
+        self.session.kernels.name
+    }
+
     /// Labels the tokens of a text.
     ///
     /// # Errors
