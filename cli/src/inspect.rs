@@ -221,6 +221,10 @@ fn write_labels<'a>(
     out: &mut impl Write,
     labels: impl ExactSizeIterator<Item = &'a str>,
 ) -> io::Result<()> {
+    // Embeddings, for one, have none.
+    if labels.len() == 0 {
+        return Ok(());
+    }
     writeln!(out, "\nlabels")?;
     let more = labels.len().saturating_sub(LABELS_SHOWN);
     for (number, label) in labels.enumerate().take(LABELS_SHOWN) {

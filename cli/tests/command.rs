@@ -748,6 +748,22 @@ fn inspect_describes_the_file() {
     assert_eq!(description["accuracy"], Value::Null);
 }
 
+#[test]
+fn inspect_has_no_heading_for_labels_that_are_not_there() {
+    let folder = Folder::new();
+    let file = folder.path("embeddings.filbert");
+    let checkpoint = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/fixtures/bert-embeddings"
+    );
+    filbert(&["convert", checkpoint, "-o", &file]).succeeded();
+    let headings = |file: &str| {
+        let out = filbert(&["inspect", file]).succeeded().out;
+        out.lines().filter(|line| *line == "labels").count()
+    };
+    assert_eq!([headings(model()), headings(&file)], [1, 0]);
+}
+
 // Convert.
 
 #[test]

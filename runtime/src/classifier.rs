@@ -530,6 +530,7 @@ fn select_labels(labels: &[&str], options: &Options) -> Result<Vec<usize>, Error
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "x86_64")]
     use super::*;
 
     /// As `filbert selftest --texts` has it, for a kernel set that is never selected.

@@ -1,9 +1,13 @@
-//! A call whose like came before allocates nothing, on any of its threads.
+//! A call whose like came before allocates nothing, on any of its threads, but what it returns.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use filbert::{Classification, Classifier, Input, Model, Options};
+use filbert::{
+    Classification, Classifier, Embedder, Input, Model, Options, QuestionAnswerer, TokenClassifier,
+    WordFiller,
+};
 use filbert_convert::checkpoint::Checkpoint;
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
@@ -49,6 +53,77 @@ fn allocations(work: impl FnOnce()) -> usize {
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     work();
     ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+/// How often a call allocates whose like came before: as a rule the same. A worker thread that
+/// starts late allocates for itself meanwhile, so the middle of many counts is taken.
+fn repeated_allocations(what: &str, call: impl Fn()) -> usize {
+    call();
+    let mut counts: Vec<usize> = (0..41).map(|_| allocations(&call)).collect();
+    counts.sort_unstable();
+    let count = counts[counts.len() / 2];
+    assert_eq!(counts[0], count, "{what}: {counts:?}");
+    count
+}
+
+/// A model of `fixtures/`, as a file.
+fn fixture(name: &str) -> Vec<u8> {
+    let folder = shared::repository().join("tests/fixtures").join(name);
+    let checkpoint = Checkpoint::open(&folder).unwrap();
+    let package = Package::build(&checkpoint, &mut Quiet).unwrap();
+    package.into_bytes()
+}
+
+/// Embeddings go into vectors of the caller's, and nothing is allocated. The other heads return
+/// vectors of their own: how often a call allocates is the same each time, and with any number of
+/// threads. For a masked word it is the same for any length too: none of it is the encoder's,
+/// which all heads share.
+fn check_other_heads() {
+    let [tokens, answers, embeddings, masked] = [
+        "bert-tokens",
+        "bert-answers",
+        "bert-embeddings",
+        "bert-masked",
+    ]
+    .map(fixture);
+    // The models take 64 tokens.
+    let texts = [4, 2, 1].map(|n| "The film was gorgeous. ".repeat(n));
+    let inputs: Vec<Input<'_>> = texts.iter().map(|text| (&**text).into()).collect();
+    let counts = [1, 2, 3].map(|threads| {
+        let options = Options::new().threads(threads);
+        let model = |file: &[u8]| Model::from_bytes(file).unwrap();
+        let classifier = TokenClassifier::new(model(&tokens), &options).unwrap();
+        let answerer = QuestionAnswerer::new(model(&answers), &options).unwrap();
+        let embedder = Embedder::new(model(&embeddings), &options).unwrap();
+        let filler = WordFiller::new(model(&masked), &options).unwrap();
+
+        let vectors = RefCell::new(Vec::new());
+        let embed = || {
+            let vectors = &mut *vectors.borrow_mut();
+            embedder.embed_batch_into(&inputs, None, vectors).unwrap();
+        };
+        assert_eq!(repeated_allocations("embed", embed), 0, "{threads} threads");
+
+        let fill = texts.each_ref().map(|text| {
+            let masked = format!("{text}{}", filler.mask());
+            let fill = || drop(filler.fill(&masked, 3).unwrap());
+            repeated_allocations("fill", fill)
+        });
+        assert_eq!(fill, [fill[0]; 3], "{threads} threads");
+        let others = texts.each_ref().map(|text| {
+            let classify = || drop(classifier.classify(text).unwrap());
+            let answer = || drop(answerer.answer("film", text, 1).unwrap());
+            [
+                repeated_allocations("classify", classify),
+                repeated_allocations("answer", answer),
+            ]
+        });
+        (fill, others)
+    });
+    assert!(counts[0].0[0] > 0, "nothing is counted");
+    for more in &counts[1..] {
+        assert_eq!(*more, counts[0], "threads");
+    }
 }
 
 /// One test alone in this program: others would allocate too.
@@ -113,4 +188,5 @@ fn the_warm_path_allocates_nothing() {
             assert_eq!(results, alone);
         }
     }
+    check_other_heads();
 }

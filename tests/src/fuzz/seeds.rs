@@ -215,7 +215,7 @@ pub(super) fn tokenizer_files() -> Vec<Seed> {
         |rows: u16, parts: [&str; 3]| [&rows.to_le_bytes(), parts.join("\0").as_bytes()].concat();
     let words = words.join("\n");
     let mut seeds = vec![("words".to_owned(), input(20, ["", &config, &words]))];
-    for (name, json) in tokenizers() {
+    for (name, json) in tokenizers().into_iter().chain(byte_level::tokenizers()) {
         let (_, rows) = section(&json);
         let input = input(rows, [&json.to_string(), "{}", ""]);
         if input.len() <= LONGEST {
