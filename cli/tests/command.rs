@@ -809,7 +809,7 @@ fn calibration_writes_another_file_which_is_the_same_each_time() {
             "grand",
         ];
         let (a, b) = (words[number % 6], words[number / 6 % 6]);
-        texts += &format!("the film is {a}, and its end is {b}\tanything\n");
+        texts += &format!("the film is {a}, and its end is {b}\tPOSITIVE\n");
     }
     let texts = folder.write("texts.tsv", &texts);
     let files = ["a.filbert", "b.filbert"].map(|name| folder.path(name));
@@ -829,6 +829,13 @@ fn calibration_writes_another_file_which_is_the_same_each_time() {
         inspected.out.contains("calibrated_products"),
         "{inspected:?}"
     );
+
+    let page = folder.path("page.html");
+    let measured = ["--eval", &texts, "--report", &page];
+    let calibrated = ["convert", CHECKPOINT, "-o", &files[0], "--calibrate", &texts];
+    filbert(&[&calibrated[..], &measured[..]].concat()).succeeded();
+    let html = fs::read_to_string(&page).unwrap();
+    assert!(html.contains("<h2>Products whose outputs suffer most</h2>"), "{html}");
 
     let absent = folder.path("absent.tsv");
     let kept = folder.write("kept.filbert", "as before");

@@ -121,6 +121,10 @@ pub(crate) fn run(quick: bool, armv7: bool) -> Result<(), String> {
             }
             println!("{name}: Arm writes the same file");
         }
+        if small {
+            compare_calibrated(&host, &converter, &checkpoint, &folder)?;
+            println!("{name}: Arm writes the same file by calibration texts");
+        }
         let texts = folder.join(format!("{name}.txt"));
         let count = write_texts(&shared, data, if quick { FEW_TEXTS } else { TEXTS }, &texts)?;
         let fingerprints = compute(&host, &device, &file, &texts, small)?;
@@ -247,6 +251,31 @@ fn emulate(program: &Path, cpu: &str) -> Command {
     let mut emulator = command(EMULATOR);
     emulator.arg(program).env("QEMU_CPU", cpu);
     emulator
+}
+
+/// Converts by calibration texts, the lines of a file of ours, on this machine and on Arm.
+fn compare_calibrated(
+    host: &Path,
+    converter: &Path,
+    checkpoint: &Path,
+    folder: &Path,
+) -> Result<(), String> {
+    let texts = folder.join("calibration.tsv");
+    let lines = process::read(&root().join("tests/texts/every_script.txt"))?;
+    let lines: String = lines.lines().map(|line| format!("{line}\t-\n")).collect();
+    std::fs::write(&texts, format!("text\tlabel\n{lines}")).map_err(|error| error.to_string())?;
+    let convert = |mut command: Command, name: &str| {
+        let file = folder.join(name);
+        let arguments = command.arg("convert").arg(checkpoint).arg("-o").arg(&file);
+        process::run(arguments.arg("--calibrate").arg(&texts))?;
+        Ok::<_, String>(file)
+    };
+    let ours = convert(command(host), "calibrated.filbert")?;
+    let theirs = convert(emulate(converter, "max"), "calibrated-from-arm.filbert")?;
+    match process::same(&ours, &theirs)? {
+        true => Ok(()),
+        false => Err("Arm writes another file by calibration texts than this machine".to_owned()),
+    }
 }
 
 /// Writes the first texts of a labelled set, a line each, and returns their number; lines of the

@@ -83,6 +83,7 @@ impl Arguments {
             &name.to_string_lossy(),
             evaluation,
             &outcome.compared,
+            &outcome.products,
             &dataset,
         );
         let mut file = OutputFile::create(target)?;

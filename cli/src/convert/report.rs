@@ -5,6 +5,7 @@ use std::fmt::Write;
 use filbert_convert::comparison::ComparedText;
 use filbert_convert::dataset::{Dataset, Example};
 use filbert_convert::evaluation::{ClassFigures, Evaluation};
+use filbert_convert::quantization::ProductError;
 
 use crate::page::{self, escape};
 
@@ -17,7 +18,7 @@ const TOP: f64 = 16.0;
 /// Columns of the histogram.
 const COLUMNS: usize = 24;
 
-/// Texts that differ most, of those that keep their label.
+/// Texts that differ most, of those that keep their label; and products.
 const FARTHEST: usize = 10;
 
 /// The page. The texts are those of the data set, which the report in the `.filbert` file does
@@ -26,6 +27,7 @@ pub(super) fn page(
     model: &str,
     evaluation: &Evaluation,
     texts: &[ComparedText],
+    products: &[ProductError],
     dataset: &Dataset,
 ) -> String {
     let title = escape(&format!("{model} on {}", evaluation.dataset));
@@ -34,6 +36,7 @@ pub(super) fn page(
     push_facts(&mut page, evaluation);
     push_plots(&mut page, texts);
     push_classes(&mut page, evaluation);
+    push_products(&mut page, products);
     push_texts(&mut page, evaluation, texts, dataset);
     page.push_str("</body>\n</html>\n");
     page
@@ -221,6 +224,27 @@ fn push_classes(page: &mut String, evaluation: &Evaluation) {
             figure(|class| class.precision),
             figure(|class| class.recall),
             figure(|class| class.f1)
+        );
+    }
+    page.push_str("</table></div>\n");
+}
+
+/// The products that suffer most; nothing where there was no calibration text to tell by.
+fn push_products(page: &mut String, products: &[ProductError]) {
+    if products.is_empty() {
+        return;
+    }
+    page.push_str(
+        "<h2>Products whose outputs suffer most</h2>\n<p>On the calibration texts: the root mean \
+         square of the error as a part of that of the output.</p>\n<div class=\"wide\"><table>\n\
+         <tr><th class=\"left\">weights</th><th>error</th></tr>\n",
+    );
+    for product in products.iter().take(FARTHEST) {
+        let _ = writeln!(
+            page,
+            "<tr><td class=\"left\">{}</td><td>{}</td></tr>",
+            escape(&product.name),
+            percent(product.relative)
         );
     }
     page.push_str("</table></div>\n");
