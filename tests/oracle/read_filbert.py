@@ -4,13 +4,15 @@
     read_filbert.py MODEL.filbert
 
 A second reader, written from the documents alone, in plain Python. It checks everything that
-they say about a file, also what the runtime leaves to the writer; then computes the logits of
-the self-test's short ASCII texts in float64 from the dequantized weights. Prints one JSON
-object; exits with 1 and a message where the file is not as the documents say.
+they say about a file, also what the runtime leaves to the writer; then computes the values of
+the self-test's ASCII texts in float64 from the dequantized weights, where that is not too much
+for plain Python. Prints one JSON object; exits with 1 and a message where the file is not as
+the documents say.
 """
 
 import json
 import math
+import string
 import struct
 import sys
 import zlib
@@ -21,7 +23,7 @@ MAGIC = bytes.fromhex("89464C420D0A1A0A")
 SECTIONS = "shape tensors labels vocabulary selftest provenance accuracy weights".split()
 SHAPE = (
     "layers hidden heads head_size intermediate vocabulary positions token_types labels "
-    "max_tokens activation head_activation problem layer_norm_eps"
+    "max_tokens activation head_activation problem layer_norm_eps head head_options"
 ).split()
 BOUNDS = {
     "layers": (1, 256),
@@ -30,15 +32,33 @@ BOUNDS = {
     "vocabulary": (1, 1 << 24),
     "positions": (1, 65_536),
     "token_types": (0, 256),
-    "labels": (1, 65_536),
     "activation": (1, 4),
     "head_activation": (1, 4),
     "problem": (1, 3),
+    "head": (0, 4),
 }
+CLASSIFICATION, TOKEN_CLASSIFICATION, QUESTION_ANSWERING, EMBEDDING, MASKED_WORDS = range(5)
+LABELS = {
+    CLASSIFICATION: (1, 65_536),
+    TOKEN_CLASSIFICATION: (1, 65_536),
+    QUESTION_ANSWERING: (2, 2),
+    EMBEDDING: (0, 0),
+    MASKED_WORDS: (0, 0),
+}
+# Head options of an embedding.
+MEAN, NORMALIZED = 1, 2
+# Flags of an added token.
+SINGLE_WORD, STRIP_LEFT, STRIP_RIGHT = 1, 2, 4
+# Required features.
+HEADS, BYTE_LEVEL_BPE = 1, 2
 I8, F32, COLUMNS, I16 = 1, 2, 3, 4
 ELEMENT_BYTES = {I8: 1, F32: 4, COLUMNS: 192, I16: 2}
 NONE = 0xFFFF_FFFF
-LONGEST_CASE = 16
+WHITESPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+# Weights of all products times tokens, of the longest text that is computed.
+MOST_MULTIPLICATIONS = 10_000_000
 
 
 def check(condition, message):
@@ -97,7 +117,9 @@ class File:
         )
         check(magic == MAGIC, "magic")
         check(major == 2, f"major version {major}")
-        check(features == 0, f"required features {features:#x}")
+        check(not features & BYTE_LEVEL_BPE, "byte-level BPE is not supported")
+        check(features & ~HEADS == 0, f"required features {features:#x}")
+        self.features = features
         check(length == len(data), "file length")
         most = len(SECTIONS) if minor == 0 else 64
         check(len(SECTIONS) <= count <= most, f"{count} sections")
@@ -131,8 +153,7 @@ class File:
     def read_shape(self):
         section = self.section("shape")
         check(len(section) == 64, "shape, length")
-        shape = dict(zip(SHAPE, struct.unpack_from("<13If", section)))
-        check(is_zero(section[56:]), "shape, reserved")
+        shape = dict(zip(SHAPE, struct.unpack_from("<13If2I", section)))
         for name, (least, most) in BOUNDS.items():
             check(least <= shape[name] <= most, f"shape, {name}")
         check(1 <= shape["heads"] <= shape["hidden"], "shape, heads")
@@ -140,6 +161,13 @@ class File:
         check(shape["heads"] * pad(shape["head_size"]) <= 65_536, "shape, padded heads")
         check(3 <= shape["max_tokens"] <= shape["positions"], "shape, max_tokens")
         check(0 < shape["layer_norm_eps"] <= 1, "shape, layer_norm_eps")
+        head = shape["head"]
+        check(bool(self.features & HEADS) == (head != CLASSIFICATION), "required features of the head")
+        least, most = LABELS[head]
+        check(least <= shape["labels"] <= most, "shape, labels")
+        most = {EMBEDDING: MEAN | NORMALIZED, MASKED_WORDS: shape["vocabulary"] - 1}.get(head, 0)
+        check(shape["head_options"] <= most, "shape, head_options")
+        check(head == CLASSIFICATION or shape["problem"] == 1, "shape, problem of the head")
         self.shape = shape
 
     def read_tensors(self):
@@ -173,8 +201,12 @@ class File:
             add(23, layer, F32, intermediate)
             add_product(24, layer, s["intermediate"], hidden)
             add(26, layer, F32, 3, hidden)
-        add_product(32, 0, s["hidden"], hidden)
-        add_product(34, 0, s["hidden"], pad(s["labels"]))
+        if s["head"] in (CLASSIFICATION, MASKED_WORDS):
+            add_product(32, 0, s["hidden"], hidden)
+        if s["head"] == MASKED_WORDS:
+            add(36, 0, F32, 3, hidden)
+        if s["head"] != EMBEDDING:
+            add_product(34, 0, s["hidden"], pad(self.classes()))
 
         records = self.section("tensors")
         check(len(records) == 48 * len(table), "tensor table, length")
@@ -196,6 +228,10 @@ class File:
             self.summary.append([kind, layer, offset, length, zlib.crc32(data)])
         check(end == len(weights), "weights section, length")
 
+    def classes(self):
+        """Outputs of the classifier, without padding."""
+        return self.shape["vocabulary" if self.shape["head"] == MASKED_WORDS else "labels"]
+
     def floats(self, kind, layer=0):
         values = numbers("f", self.tensors[kind, layer])
         check(all(map(math.isfinite, values)), f"tensor {kind} of layer {layer}: not finite")
@@ -214,15 +250,18 @@ class File:
         check(len(self.labels) == self.shape["labels"], "labels, count")
 
     def read_self_test(self):
-        data, labels = self.section("selftest"), self.shape["labels"]
+        data = self.section("selftest")
+        width = {EMBEDDING: self.shape["hidden"], MASKED_WORDS: 16}.get(
+            self.shape["head"], self.shape["labels"]
+        )
         count, length = struct.unpack_from("<II", data)
         check(count > 0, "selftest, count")
-        text = data[8 + count * (16 + 4 * labels) :]
+        text = data[8 + count * (16 + 4 * width) :]
         check(len(text) == length, "selftest, text length")
         self.cases = []
         for case in range(count):
             first, first_length, second, second_length = struct.unpack_from("<4I", data, 8 + 16 * case)
-            logits = struct.unpack_from(f"<{labels}I", data, 8 + 16 * count + 4 * labels * case)
+            values = struct.unpack_from(f"<{width}I", data, 8 + 16 * count + 4 * width * case)
             check(first + first_length <= length, "selftest, first text")
             pair = None
             if second_length == NONE:
@@ -231,7 +270,7 @@ class File:
                 check(second + second_length <= length, "selftest, second text")
                 pair = utf8(text[second : second + second_length], "selftest")
             single = utf8(text[first : first + first_length], "selftest")
-            self.cases.append((single, pair, logits))
+            self.cases.append((single, pair, values))
 
     def real_columns(self):
         """Which columns of all heads are no padding."""
@@ -251,7 +290,7 @@ class File:
             if data:
                 check(min(self.floats(kind + 1)) >= 0, f"scales of tensor {kind}")
         for (kind, layer), _ in self.tensors.items():
-            if kind in (7, 20, 26):
+            if kind in (7, 20, 26, 36):
                 values = self.floats(kind, layer)
                 for part in range(3):
                     check(not any(values[part * width + hidden : (part + 1) * width]), "norm, padding")
@@ -261,14 +300,14 @@ class File:
         attention = self.real_columns()
         hidden = [column < hidden for column in range(width)]
         inner = [column < s["intermediate"] for column in range(pad(s["intermediate"]))]
-        labels = [column < s["labels"] for column in range(pad(s["labels"]))]
+        classes = [column < self.classes() for column in range(pad(self.classes()))]
         real = {
             16: (hidden, attention * 3),
             18: (attention, hidden),
             21: (hidden, inner),
             24: (inner, hidden),
             32: (hidden, hidden),
-            34: (hidden, labels),
+            34: (hidden, classes),
         }
         for (kind, layer), (inputs, outputs) in self.products.items():
             name = f"tensor {kind} of layer {layer}"
@@ -309,7 +348,7 @@ class File:
         size = 1 if kind == 1 else 2
         width = pad(self.shape["hidden"]) * size
         data = self.tensors[kind, 0][row * width : (row + 1) * width]
-        scale = self.floats(kind + 1)[row]
+        scale = struct.unpack_from("<f", self.tensors[kind + 1, 0], 4 * row)[0]
         return [q * scale for q in numbers("b" if size == 1 else "h", data)]
 
     def product(self, kind, layer, rows):
@@ -355,7 +394,8 @@ class File:
                 )
         return context
 
-    def logits(self, ids, token_types):
+    def encode(self, ids, token_types):
+        """The last layer's rows, and what the head's first product reads of them."""
         s = self.shape
         rows = []
         for position, (token, kind) in enumerate(zip(ids, token_types)):
@@ -378,9 +418,40 @@ class File:
                 for row in self.product(21, layer, rows)
             ]
             residual, rows = self.norm(26, layer, add(self.product(24, layer, inner)))
-        dense = self.product(32, 0, rows[:1])
-        dense = [[activate(s["head_activation"], x) for x in row] for row in dense]
-        return self.product(34, 0, dense)[0][: s["labels"]]
+        return residual, rows
+
+    def head_dense(self, rows):
+        function = self.shape["head_activation"]
+        return [[activate(function, x) for x in row] for row in self.product(32, 0, rows)]
+
+    def self_test_values(self, ids, token_types):
+        s = self.shape
+        plain, rows = self.encode(ids, token_types)
+        if s["head"] == CLASSIFICATION:
+            return self.product(34, 0, self.head_dense(rows[:1]))[0][: s["labels"]]
+        if s["head"] == EMBEDDING:
+            return self.pool([row[: s["hidden"]] for row in plain])
+        if s["head"] == MASKED_WORDS:
+            masks = [row for row, id in zip(rows, ids) if id == s["head_options"]]
+            if not masks:
+                return [0.0] * 16
+            _, dense = self.norm(36, 0, self.head_dense(masks[:1]))
+            logits = self.product(34, 0, dense)[0]
+            return [sum(logits[lane::16]) for lane in range(16)]
+        return [sum(column) for column in zip(*self.product(34, 0, rows))][: s["labels"]]
+
+    def pool(self, rows):
+        """The embedding of a text."""
+        vector = rows[0]
+        if self.shape["head_options"] & MEAN:
+            vector = [sum(column) / len(rows) for column in zip(*rows)]
+        if self.shape["head_options"] & NORMALIZED:
+            norm = max(math.sqrt(sum(x * x for x in vector)), 1e-12)
+            vector = [x / norm for x in vector]
+        return vector
+
+    def multiplications(self, tokens):
+        return tokens * sum(inputs * outputs for inputs, outputs in self.products.values())
 
 
 def activate(function, x):
@@ -438,9 +509,13 @@ class Vocabulary:
             id, offset, length, flags = struct.unpack_from("<4I", records, 16 * index)
             check(id < rows and 1 <= length <= 512 and flags < 8, f"added token {index}")
             check(offset + length <= len(added_text), f"added token {index}, text")
-            self.added.append(utf8(added_text[offset : offset + length], "added token").encode())
-        for group in [self.added[: head["added_raw"]], self.added[head["added_raw"] :]]:
-            check(all(a < b for a, b in zip(group, group[1:])), "added tokens, order")
+            text = utf8(added_text[offset : offset + length], "added token")
+            self.added.append((text, id, flags))
+        self.raw = self.added[: head["added_raw"]]
+        self.normalized = self.added[head["added_raw"] :]
+        for group in [self.raw, self.normalized]:
+            texts = [text.encode() for text, _, _ in group]
+            check(all(a < b for a, b in zip(texts, texts[1:])), "added tokens, order")
 
     def read_trie(self, degrees, ends, starts, ranks, labels, ids):
         """The tokens, from the nodes in their order."""
@@ -495,20 +570,59 @@ class Vocabulary:
         return ids
 
     def encode_ascii(self, first, second):
-        """Ids and types of texts in ASCII that hold no added token, far from truncation."""
+        """Ids and types of texts in ASCII, far from truncation."""
         ids, types = [self.head["classification"]], [0]
         for kind, text in enumerate([first] if second is None else [first, second]):
-            if self.head["flags"] & 1:
-                text = "".join(c if " " <= c < "\x7f" else " " if c in "\t\n\r" else "" for c in text)
-            if self.head["flags"] & 8:
-                text = text.lower()
-            words = "".join(
-                c if c.isalnum() or c.isspace() or not c.isprintable() else f" {c} " for c in text
-            ).split()
-            own = [id for word in words for id in self.pieces(word)]
+            own = []
+            for part in cut(text, self.raw):
+                own += [part] if isinstance(part, int) else self.encode_part(part)
             ids += own + [self.head["separator"]]
             types += [kind] * (len(own) + 1)
         return ids, types
+
+    def encode_part(self, text):
+        """The ids of a text between raw added tokens."""
+        if self.head["flags"] & 1:
+            text = "".join(c if " " <= c < "\x7f" else " " if c in "\t\n\r" else "" for c in text)
+        if self.head["flags"] & 8:
+            text = text.lower()
+        ids = []
+        for part in cut(text, self.normalized):
+            if isinstance(part, int):
+                ids.append(part)
+                continue
+            words = "".join(
+                " " if c in WHITESPACE else f" {c} " if c in string.punctuation else c for c in part
+            ).split(" ")
+            ids += [id for word in words if word for id in self.pieces(word)]
+        return ids
+
+
+def is_word(c):
+    return c.isalnum() or c == "_"
+
+
+def cut(text, added):
+    """The parts of a text: ids of added tokens, and the texts between them."""
+    parts, done, at = [], 0, 0
+    while at < len(text):
+        found = [token for token in added if text.startswith(token[0], at)]
+        if not found:
+            at += 1
+            continue
+        match, id, flags = max(found, key=lambda token: len(token[0]))
+        start, end = at, at + len(match)
+        at = end
+        neighbours = text[start - 1 : start] + text[end : end + 1]
+        if flags & SINGLE_WORD and any(map(is_word, neighbours)):
+            continue
+        while flags & STRIP_LEFT and start > done and text[start - 1] in WHITESPACE:
+            start -= 1
+        while flags & STRIP_RIGHT and end < len(text) and text[end] in WHITESPACE:
+            end += 1
+        parts += [text[done:start], id]
+        done = end
+    return [part for part in [*parts, text[done:]] if part != ""]
 
 
 def main():
@@ -517,13 +631,14 @@ def main():
         model = File(file.read())
     vocabulary = model.vocabulary
     cases = []
-    for first, second, logits in model.cases:
-        case = {"first": first, "second": second, "logit_bits": logits}
+    for first, second, values in model.cases:
+        case = {"first": first, "second": second, "value_bits": values}
         if (first + (second or "")).isascii():
             ids, types = vocabulary.encode_ascii(first, second)
             case |= {"ids": ids, "token_types": types}
-            if len(ids) <= LONGEST_CASE:
-                case["float64_logits"] = model.logits(ids, types)
+            fits = len(ids) <= model.shape["max_tokens"]
+            if fits and model.multiplications(len(ids)) <= MOST_MULTIPLICATIONS:
+                case["float64_values"] = model.self_test_values(ids, types)
         cases.append(case)
     # The first weights of the first layer's query as the checkpoint has them: unbalanced.
     width = pad(model.shape["hidden"])
