@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
 """Reads a .filbert file, as docs/format.md and docs/format-vocabulary.md describe it.
 
-    read_filbert.py MODEL.filbert
+    read_filbert.py MODEL.filbert [TEXTS.jsonl]
 
 A second reader, written from the documents alone, in plain Python. It checks everything that
-they say about a file, also what the runtime leaves to the writer; then computes the values of
-the self-test's ASCII texts in float64 from the dequantized weights, where that is not too much
-for plain Python. Prints one JSON object; exits with 1 and a message where the file is not as
-the documents say.
+they say about a file, also what the runtime leaves to the writer; then tokenizes the self-test's
+texts and those of the other file, each line a list of a text and another text or null; and
+computes the values of the self-test's in float64 from the dequantized weights, where that is
+not too much for plain Python. With a WordPiece it leaves out texts that are not ASCII. Prints
+one JSON object; exits with 1 and a message where the file is not as the documents say.
 """
 
 import json
 import math
+import re
 import string
 import struct
 import sys
+import unicodedata
 import zlib
 from array import array
 from operator import mul
@@ -102,7 +105,7 @@ class File:
         self.read_shape()
         self.read_tensors()
         self.read_labels()
-        self.vocabulary = Vocabulary(self.section("vocabulary"), self.shape["vocabulary"])
+        self.read_vocabulary()
         self.read_self_test()
         for name in ["provenance", "accuracy"]:
             if self.section(name):
@@ -117,8 +120,7 @@ class File:
         )
         check(magic == MAGIC, "magic")
         check(major == 2, f"major version {major}")
-        check(not features & BYTE_LEVEL_BPE, "byte-level BPE is not supported")
-        check(features & ~HEADS == 0, f"required features {features:#x}")
+        check(features & ~(HEADS | BYTE_LEVEL_BPE) == 0, f"required features {features:#x}")
         self.features = features
         check(length == len(data), "file length")
         most = len(SECTIONS) if minor == 0 else 64
@@ -248,6 +250,15 @@ class File:
     def read_labels(self):
         self.labels = self.texts(self.section("labels"), "labels")
         check(len(self.labels) == self.shape["labels"], "labels, count")
+
+    def read_vocabulary(self):
+        data = self.section("vocabulary")
+        check(len(data) >= 64, "vocabulary, head")
+        byte_level = struct.unpack_from("<I", data, 44)[0] == 1
+        check(bool(self.features & BYTE_LEVEL_BPE) == byte_level, "required features of the vocabulary")
+        kind = ByteLevelBpe if byte_level else WordPiece
+        self.vocabulary = kind(data, self.shape)
+        check(self.shape["max_tokens"] >= 2 + self.vocabulary.separators, "shape, max_tokens of a pair")
 
     def read_self_test(self):
         data = self.section("selftest")
@@ -469,60 +480,113 @@ def split(text, offsets, what):
 
 
 class Vocabulary:
-    FIELDS = (
-        "tokens nodes added_raw added_normalized prefix_text added_text "
-        "max_word_chars unknown classification separator flags"
-    ).split()
+    """What both kinds have."""
 
-    def __init__(self, data, rows):
-        check(len(data) >= 64, "vocabulary, head")
-        head = dict(zip(self.FIELDS, struct.unpack_from("<11I", data)))
-        self.head = head
-        nodes = head["nodes"]
-        check(is_zero(data[44:64]), "vocabulary, reserved")
-        check(head["tokens"] <= rows, "vocabulary, tokens")
-        check(1 <= nodes <= 1 << 30, "vocabulary, nodes")
-        check(head["prefix_text"] <= 512, "vocabulary, prefix_text")
-        check(all(head[id] < rows for id in ["unknown", "classification", "separator"]),
+    FIELDS = (
+        "tokens nodes added_raw added_normalized prefix_text added_text max_word_chars "
+        "unknown classification separator flags kind merges"
+    ).split()
+    # Special tokens between the two texts of a pair.
+    separators = 1
+
+    def __init__(self, data, shape):
+        head = dict(zip(self.FIELDS, struct.unpack_from("<13I", data)))
+        self.head, self.rows, self.max_tokens = head, shape["vocabulary"], shape["max_tokens"]
+        check(is_zero(data[52:64]), "vocabulary, reserved")
+        check(head["tokens"] <= self.rows, "vocabulary, tokens")
+        check(all(head[id] < self.rows for id in ["unknown", "classification", "separator"]),
               "vocabulary, special ids")
         check(head["flags"] < 16, "vocabulary, flags")
-        added = head["added_raw"] + head["added_normalized"]
-        parts, end = [], 64
-        for length in [
+        self.id_bytes = 2 if head["tokens"] <= 1 << 16 else 3
+
+    def is_zero(self, *fields):
+        for field in fields:
+            check(self.head[field] == 0, f"vocabulary, {field}")
+
+    def added_bytes(self):
+        return 16 * (self.head["added_raw"] + self.head["added_normalized"])
+
+    def read_added(self, records, added_text):
+        self.added = []
+        for index in range(len(records) // 16):
+            id, offset, length, flags = struct.unpack_from("<4I", records, 16 * index)
+            check(id < self.rows and 1 <= length <= 512 and flags < 8, f"added token {index}")
+            check(offset + length <= len(added_text), f"added token {index}, text")
+            text = utf8(added_text[offset : offset + length], "added token")
+            self.added.append((text, id, flags))
+        self.raw = self.added[: self.head["added_raw"]]
+        self.normalized = self.added[self.head["added_raw"] :]
+        for group in [self.raw, self.normalized]:
+            texts = [text.encode() for text, _, _ in group]
+            check(all(a < b for a, b in zip(texts, texts[1:])), "added tokens, order")
+
+    def words(self, text):
+        """The ids of each word and added token, and whether it is a word."""
+        for raw in cut(text, self.raw):
+            if isinstance(raw, int):
+                yield [raw], False
+                continue
+            for part in cut(self.normalize(raw), self.normalized):
+                if isinstance(part, int):
+                    yield [part], False
+                else:
+                    yield from ((ids, True) for ids in self.encode(part))
+
+    def ids_and_length(self, text):
+        """The ids of a text, and its length as truncation reckons it."""
+        ids, length = [], None
+        for word, is_word in self.words(text):
+            ids += word
+            if length is None and is_word and len(ids) >= self.max_tokens:
+                length = len(ids)
+        return ids, len(ids) if length is None else length
+
+    def tokenize(self, first, second):
+        """Ids and types, truncated longest first."""
+        begin, end = [self.head["classification"]], [self.head["separator"]]
+        ids, a = self.ids_and_length(first)
+        if second is None:
+            ids = begin + ids[: self.max_tokens - 2] + end
+            return ids, [0] * len(ids)
+        others, b = self.ids_and_length(second)
+        room = self.max_tokens - 2 - self.separators
+        if a + b > room:
+            short = min(a, b, room // 2)
+            a, b = (short, room - short) if a <= b else (room - short, short)
+        ids = begin + ids[:a] + end * self.separators
+        others = others[:b] + end
+        return ids + others, [0] * len(ids) + [2 - self.separators] * len(others)
+
+
+class WordPiece(Vocabulary):
+    def __init__(self, data, shape):
+        super().__init__(data, shape)
+        head = self.head
+        nodes = head["nodes"]
+        self.is_zero("kind", "merges")
+        check(1 <= nodes <= 1 << 30, "vocabulary, nodes")
+        check(head["prefix_text"] <= 512, "vocabulary, prefix_text")
+        degrees, ends, starts, ranks, records, labels, ids, self.prefix, added_text = parts_of(
+            data,
             8 * -(-(2 * nodes - 1) // 64),
             8 * -(-nodes // 64),
             4 * -(-nodes // 16),
             4 * -(-nodes // 256),
-            16 * added,
+            self.added_bytes(),
             nodes,
-            head["tokens"] * (2 if head["tokens"] <= 1 << 16 else 3),
+            head["tokens"] * self.id_bytes,
             head["prefix_text"],
             head["added_text"],
-        ]:
-            parts.append(data[end : end + length])
-            end += length
-        check(end == len(data), "vocabulary, length")
-        degrees, ends, starts, ranks, records, labels, ids, self.prefix, added_text = parts
+        )
         self.read_trie(degrees, ends, numbers("I", starts), numbers("I", ranks), labels, ids)
-        self.added = []
-        for index in range(added):
-            id, offset, length, flags = struct.unpack_from("<4I", records, 16 * index)
-            check(id < rows and 1 <= length <= 512 and flags < 8, f"added token {index}")
-            check(offset + length <= len(added_text), f"added token {index}, text")
-            text = utf8(added_text[offset : offset + length], "added token")
-            self.added.append((text, id, flags))
-        self.raw = self.added[: head["added_raw"]]
-        self.normalized = self.added[head["added_raw"] :]
-        for group in [self.raw, self.normalized]:
-            texts = [text.encode() for text, _, _ in group]
-            check(all(a < b for a, b in zip(texts, texts[1:])), "added tokens, order")
+        self.read_added(records, added_text)
 
     def read_trie(self, degrees, ends, starts, ranks, labels, ids):
         """The tokens, from the nodes in their order."""
         count = len(labels)
         bit = lambda bits, at: bits[at // 8] >> at % 8 & 1
         texts, at, self.ids = [b""], 0, {}
-        width = 2 if self.head["tokens"] <= 1 << 16 else 3
+        width = self.id_bytes
         check(labels[0] == 0, "trie, root")
         for node in range(count):
             if node % 16 == 0:
@@ -569,33 +633,138 @@ class Vocabulary:
             start = end
         return ids
 
-    def encode_ascii(self, first, second):
-        """Ids and types of texts in ASCII, far from truncation."""
-        ids, types = [self.head["classification"]], [0]
-        for kind, text in enumerate([first] if second is None else [first, second]):
-            own = []
-            for part in cut(text, self.raw):
-                own += [part] if isinstance(part, int) else self.encode_part(part)
-            ids += own + [self.head["separator"]]
-            types += [kind] * (len(own) + 1)
-        return ids, types
-
-    def encode_part(self, text):
-        """The ids of a text between raw added tokens."""
+    def normalize(self, text):
+        """Of a text in ASCII."""
         if self.head["flags"] & 1:
             text = "".join(c if " " <= c < "\x7f" else " " if c in "\t\n\r" else "" for c in text)
-        if self.head["flags"] & 8:
-            text = text.lower()
-        ids = []
-        for part in cut(text, self.normalized):
-            if isinstance(part, int):
-                ids.append(part)
-                continue
-            words = "".join(
-                " " if c in WHITESPACE else f" {c} " if c in string.punctuation else c for c in part
-            ).split(" ")
-            ids += [id for word in words if word for id in self.pieces(word)]
-        return ids
+        return text.lower() if self.head["flags"] & 8 else text
+
+    def encode(self, text):
+        words = "".join(
+            " " if c in WHITESPACE else f" {c} " if c in string.punctuation else c for c in text
+        )
+        return [self.pieces(word) for word in words.split(" ") if word]
+
+    def can_read(self, text):
+        return text.isascii()
+
+
+class ByteLevelBpe(Vocabulary):
+    PREFIX_SPACE, DOUBLE_SEPARATOR = 1, 8
+    CONTRACTIONS = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"]
+    # Of a text's characters as `character_kind` gives them.
+    WORD = re.compile(r" ?L+| ?N+| ?O+|[ S]+(?![^ S])|[ S]+")
+
+    def __init__(self, data, shape):
+        super().__init__(data, shape)
+        head = self.head
+        self.is_zero("nodes", "prefix_text", "max_word_chars", "unknown")
+        check(head["merges"] <= 1 << 24, "vocabulary, merges")
+        rank_bytes = 2 if head["merges"] <= 1 << 16 else 3
+        starts, records, of_bytes, rights, made, ranks, added_text = parts_of(
+            data,
+            4 * (head["tokens"] + 1),
+            self.added_bytes(),
+            256 * self.id_bytes,
+            head["merges"] * self.id_bytes,
+            head["merges"] * self.id_bytes,
+            head["merges"] * rank_bytes,
+            head["added_text"],
+        )
+        if head["flags"] & self.DOUBLE_SEPARATOR:
+            self.separators = 2
+        self.read_added(records, added_text)
+        self.of_bytes = integers(of_bytes, self.id_bytes)
+        check(max(self.of_bytes) < head["tokens"], "tokens of bytes")
+        self.read_merges(
+            numbers("I", starts),
+            integers(rights, self.id_bytes),
+            integers(made, self.id_bytes),
+            integers(ranks, rank_bytes),
+        )
+        self.read_tokens()
+
+    def read_merges(self, starts, rights, made, ranks):
+        check(starts[0] == 0 and starts[-1] == len(rights), "merges, first or last start")
+        check(all(a <= b for a, b in zip(starts, starts[1:])), "merges, starts")
+        check(all(id < self.head["tokens"] for id in rights + made), "merges, tokens")
+        check(sorted(ranks) == list(range(len(ranks))), "merges, ranks")
+        self.merges = {}
+        for left, (start, end) in enumerate(zip(starts, starts[1:])):
+            own = rights[start:end]
+            check(all(a < b for a, b in zip(own, own[1:])), f"merges of token {left}, order")
+            for at in range(start, end):
+                self.merges[left, rights[at]] = (ranks[at], made[at])
+
+    def read_tokens(self):
+        """The bytes of each token that can be made of bytes; None of the others."""
+        texts = [None] * self.head["tokens"]
+
+        def name(id, text):
+            new = texts[id] is None
+            check(new or texts[id] == text, f"token {id} is made of different bytes")
+            texts[id] = text
+            return new
+
+        for byte, id in enumerate(self.of_bytes):
+            name(id, bytes([byte]))
+        more = True
+        while more:
+            more = False
+            for (left, right), (_, made) in self.merges.items():
+                if texts[left] is not None and texts[right] is not None:
+                    more |= name(made, texts[left] + texts[right])
+        # One character for each byte, since JSON has no bytes.
+        self.tokens = [None if text is None else text.decode("latin-1") for text in texts]
+
+    def normalize(self, text):
+        return text
+
+    def encode(self, text):
+        if self.head["flags"] & self.PREFIX_SPACE and not text.startswith(" "):
+            text = " " + text
+        kinds, at, words = "".join(map(character_kind, text)), 0, []
+        while at < len(text):
+            lengths = [len(found) for found in self.CONTRACTIONS if text.startswith(found, at)]
+            end = at + lengths[0] if lengths else self.WORD.match(kinds, at).end()
+            words.append(self.merge(text[at:end].encode()))
+            at = end
+        return words
+
+    def merge(self, word):
+        ids = [self.of_bytes[byte] for byte in word]
+        while True:
+            pairs = [(self.merges.get(pair), at) for at, pair in enumerate(zip(ids, ids[1:]))]
+            found = [(*merge, at) for merge, at in pairs if merge]
+            if not found:
+                return ids
+            _, made, at = min(found, key=lambda merge: (merge[0], merge[2]))
+            ids[at : at + 2] = [made]
+
+    def can_read(self, text):
+        return True
+
+
+def parts_of(data, *lengths):
+    """The arrays behind the head of a vocabulary."""
+    parts, end = [], 64
+    for length in lengths:
+        parts.append(data[end : end + length])
+        end += length
+    check(end == len(data), "vocabulary, length")
+    return parts
+
+
+def integers(data, size):
+    return [int.from_bytes(data[at : at + size], "little") for at in range(0, len(data), size)]
+
+
+def character_kind(c):
+    """A letter, a number, a space, other whitespace, or none of these."""
+    if c == " ":
+        return c
+    kind = unicodedata.category(c)[0]
+    return "S" if c in WHITESPACE else kind if kind in "LN" else "O"
 
 
 def is_word(c):
@@ -625,20 +794,28 @@ def cut(text, added):
     return [part for part in [*parts, text[done:]] if part != ""]
 
 
+def tokenize(vocabulary, first, second):
+    if not vocabulary.can_read(first + (second or "")):
+        return {}
+    ids, types = vocabulary.tokenize(first, second)
+    return {"ids": ids, "token_types": types}
+
+
 def main():
-    check(len(sys.argv) == 2, "give the name of one file")
+    check(len(sys.argv) in (2, 3), "give the name of a model, and of texts if you like")
     with open(sys.argv[1], "rb") as file:
         model = File(file.read())
     vocabulary = model.vocabulary
+    texts = []
+    if len(sys.argv) == 3:
+        with open(sys.argv[2], encoding="utf-8") as file:
+            texts = [tokenize(vocabulary, *json.loads(line)) for line in file]
     cases = []
     for first, second, values in model.cases:
         case = {"first": first, "second": second, "value_bits": values}
-        if (first + (second or "")).isascii():
-            ids, types = vocabulary.encode_ascii(first, second)
-            case |= {"ids": ids, "token_types": types}
-            fits = len(ids) <= model.shape["max_tokens"]
-            if fits and model.multiplications(len(ids)) <= MOST_MULTIPLICATIONS:
-                case["float64_values"] = model.self_test_values(ids, types)
+        case |= tokenize(vocabulary, first, second)
+        if "ids" in case and model.multiplications(len(case["ids"])) <= MOST_MULTIPLICATIONS:
+            case["float64_values"] = model.self_test_values(case["ids"], case["token_types"])
         cases.append(case)
     # The first weights of the first layer's query as the checkpoint has them: unbalanced.
     width = pad(model.shape["hidden"])
@@ -657,6 +834,7 @@ def main():
         "query_row": query,
         "query_step": scale * max(balance),
         "selftest": cases,
+        "texts": texts,
     }
     json.dump(summary, sys.stdout)
     print()
