@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
 """Reads a .filbert file, as docs/format.md and docs/format-vocabulary.md describe it.
 
-    read_filbert.py MODEL.filbert
+    read_filbert.py MODEL.filbert [TEXTS.jsonl]
 
 A second reader, written from the documents alone, in plain Python. It checks everything that
-they say about a file, also what the runtime leaves to the writer; then computes the logits of
-the self-test's short ASCII texts in float64 from the dequantized weights. Prints one JSON
-object; exits with 1 and a message where the file is not as the documents say.
+they say about a file, also what the runtime leaves to the writer; then tokenizes the self-test's
+texts and those of the other file, each line a list of a text and another text or null; and
+computes the values of the self-test's in float64 from the dequantized weights, where that is
+not too much for plain Python. With a WordPiece it leaves out texts that are not ASCII. Prints
+one JSON object; exits with 1 and a message where the file is not as the documents say.
 """
 
 import json
 import math
+import re
+import string
 import struct
 import sys
+import unicodedata
 import zlib
 from array import array
 from operator import mul
@@ -21,7 +26,7 @@ MAGIC = bytes.fromhex("89464C420D0A1A0A")
 SECTIONS = "shape tensors labels vocabulary selftest provenance accuracy weights".split()
 SHAPE = (
     "layers hidden heads head_size intermediate vocabulary positions token_types labels "
-    "max_tokens activation head_activation problem layer_norm_eps"
+    "max_tokens activation head_activation problem layer_norm_eps head head_options"
 ).split()
 BOUNDS = {
     "layers": (1, 256),
@@ -30,15 +35,33 @@ BOUNDS = {
     "vocabulary": (1, 1 << 24),
     "positions": (1, 65_536),
     "token_types": (0, 256),
-    "labels": (1, 65_536),
     "activation": (1, 4),
     "head_activation": (1, 4),
     "problem": (1, 3),
+    "head": (0, 4),
 }
+CLASSIFICATION, TOKEN_CLASSIFICATION, QUESTION_ANSWERING, EMBEDDING, MASKED_WORDS = range(5)
+LABELS = {
+    CLASSIFICATION: (1, 65_536),
+    TOKEN_CLASSIFICATION: (1, 65_536),
+    QUESTION_ANSWERING: (2, 2),
+    EMBEDDING: (0, 0),
+    MASKED_WORDS: (0, 0),
+}
+# Head options of an embedding.
+MEAN, NORMALIZED = 1, 2
+# Flags of an added token.
+SINGLE_WORD, STRIP_LEFT, STRIP_RIGHT = 1, 2, 4
+# Required features.
+HEADS, BYTE_LEVEL_BPE = 1, 2
 I8, F32, COLUMNS, I16 = 1, 2, 3, 4
 ELEMENT_BYTES = {I8: 1, F32: 4, COLUMNS: 192, I16: 2}
 NONE = 0xFFFF_FFFF
-LONGEST_CASE = 16
+WHITESPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+# Weights of all products times tokens, of the longest text that is computed.
+MOST_MULTIPLICATIONS = 10_000_000
 
 
 def check(condition, message):
@@ -82,7 +105,7 @@ class File:
         self.read_shape()
         self.read_tensors()
         self.read_labels()
-        self.vocabulary = Vocabulary(self.section("vocabulary"), self.shape["vocabulary"])
+        self.read_vocabulary()
         self.read_self_test()
         for name in ["provenance", "accuracy"]:
             if self.section(name):
@@ -97,7 +120,8 @@ class File:
         )
         check(magic == MAGIC, "magic")
         check(major == 2, f"major version {major}")
-        check(features == 0, f"required features {features:#x}")
+        check(features & ~(HEADS | BYTE_LEVEL_BPE) == 0, f"required features {features:#x}")
+        self.features = features
         check(length == len(data), "file length")
         most = len(SECTIONS) if minor == 0 else 64
         check(len(SECTIONS) <= count <= most, f"{count} sections")
@@ -131,8 +155,7 @@ class File:
     def read_shape(self):
         section = self.section("shape")
         check(len(section) == 64, "shape, length")
-        shape = dict(zip(SHAPE, struct.unpack_from("<13If", section)))
-        check(is_zero(section[56:]), "shape, reserved")
+        shape = dict(zip(SHAPE, struct.unpack_from("<13If2I", section)))
         for name, (least, most) in BOUNDS.items():
             check(least <= shape[name] <= most, f"shape, {name}")
         check(1 <= shape["heads"] <= shape["hidden"], "shape, heads")
@@ -140,6 +163,13 @@ class File:
         check(shape["heads"] * pad(shape["head_size"]) <= 65_536, "shape, padded heads")
         check(3 <= shape["max_tokens"] <= shape["positions"], "shape, max_tokens")
         check(0 < shape["layer_norm_eps"] <= 1, "shape, layer_norm_eps")
+        head = shape["head"]
+        check(bool(self.features & HEADS) == (head != CLASSIFICATION), "required features of the head")
+        least, most = LABELS[head]
+        check(least <= shape["labels"] <= most, "shape, labels")
+        most = {EMBEDDING: MEAN | NORMALIZED, MASKED_WORDS: shape["vocabulary"] - 1}.get(head, 0)
+        check(shape["head_options"] <= most, "shape, head_options")
+        check(head == CLASSIFICATION or shape["problem"] == 1, "shape, problem of the head")
         self.shape = shape
 
     def read_tensors(self):
@@ -173,8 +203,12 @@ class File:
             add(23, layer, F32, intermediate)
             add_product(24, layer, s["intermediate"], hidden)
             add(26, layer, F32, 3, hidden)
-        add_product(32, 0, s["hidden"], hidden)
-        add_product(34, 0, s["hidden"], pad(s["labels"]))
+        if s["head"] in (CLASSIFICATION, MASKED_WORDS):
+            add_product(32, 0, s["hidden"], hidden)
+        if s["head"] == MASKED_WORDS:
+            add(36, 0, F32, 3, hidden)
+        if s["head"] != EMBEDDING:
+            add_product(34, 0, s["hidden"], pad(self.classes()))
 
         records = self.section("tensors")
         check(len(records) == 48 * len(table), "tensor table, length")
@@ -196,6 +230,10 @@ class File:
             self.summary.append([kind, layer, offset, length, zlib.crc32(data)])
         check(end == len(weights), "weights section, length")
 
+    def classes(self):
+        """Outputs of the classifier, without padding."""
+        return self.shape["vocabulary" if self.shape["head"] == MASKED_WORDS else "labels"]
+
     def floats(self, kind, layer=0):
         values = numbers("f", self.tensors[kind, layer])
         check(all(map(math.isfinite, values)), f"tensor {kind} of layer {layer}: not finite")
@@ -213,16 +251,28 @@ class File:
         self.labels = self.texts(self.section("labels"), "labels")
         check(len(self.labels) == self.shape["labels"], "labels, count")
 
+    def read_vocabulary(self):
+        data = self.section("vocabulary")
+        check(len(data) >= 64, "vocabulary, head")
+        byte_level = struct.unpack_from("<I", data, 44)[0] == 1
+        check(bool(self.features & BYTE_LEVEL_BPE) == byte_level, "required features of the vocabulary")
+        kind = ByteLevelBpe if byte_level else WordPiece
+        self.vocabulary = kind(data, self.shape)
+        check(self.shape["max_tokens"] >= 2 + self.vocabulary.separators, "shape, max_tokens of a pair")
+
     def read_self_test(self):
-        data, labels = self.section("selftest"), self.shape["labels"]
+        data = self.section("selftest")
+        width = {EMBEDDING: self.shape["hidden"], MASKED_WORDS: 16}.get(
+            self.shape["head"], self.shape["labels"]
+        )
         count, length = struct.unpack_from("<II", data)
         check(count > 0, "selftest, count")
-        text = data[8 + count * (16 + 4 * labels) :]
+        text = data[8 + count * (16 + 4 * width) :]
         check(len(text) == length, "selftest, text length")
         self.cases = []
         for case in range(count):
             first, first_length, second, second_length = struct.unpack_from("<4I", data, 8 + 16 * case)
-            logits = struct.unpack_from(f"<{labels}I", data, 8 + 16 * count + 4 * labels * case)
+            values = struct.unpack_from(f"<{width}I", data, 8 + 16 * count + 4 * width * case)
             check(first + first_length <= length, "selftest, first text")
             pair = None
             if second_length == NONE:
@@ -231,7 +281,7 @@ class File:
                 check(second + second_length <= length, "selftest, second text")
                 pair = utf8(text[second : second + second_length], "selftest")
             single = utf8(text[first : first + first_length], "selftest")
-            self.cases.append((single, pair, logits))
+            self.cases.append((single, pair, values))
 
     def real_columns(self):
         """Which columns of all heads are no padding."""
@@ -251,7 +301,7 @@ class File:
             if data:
                 check(min(self.floats(kind + 1)) >= 0, f"scales of tensor {kind}")
         for (kind, layer), _ in self.tensors.items():
-            if kind in (7, 20, 26):
+            if kind in (7, 20, 26, 36):
                 values = self.floats(kind, layer)
                 for part in range(3):
                     check(not any(values[part * width + hidden : (part + 1) * width]), "norm, padding")
@@ -261,14 +311,14 @@ class File:
         attention = self.real_columns()
         hidden = [column < hidden for column in range(width)]
         inner = [column < s["intermediate"] for column in range(pad(s["intermediate"]))]
-        labels = [column < s["labels"] for column in range(pad(s["labels"]))]
+        classes = [column < self.classes() for column in range(pad(self.classes()))]
         real = {
             16: (hidden, attention * 3),
             18: (attention, hidden),
             21: (hidden, inner),
             24: (inner, hidden),
             32: (hidden, hidden),
-            34: (hidden, labels),
+            34: (hidden, classes),
         }
         for (kind, layer), (inputs, outputs) in self.products.items():
             name = f"tensor {kind} of layer {layer}"
@@ -309,7 +359,7 @@ class File:
         size = 1 if kind == 1 else 2
         width = pad(self.shape["hidden"]) * size
         data = self.tensors[kind, 0][row * width : (row + 1) * width]
-        scale = self.floats(kind + 1)[row]
+        scale = struct.unpack_from("<f", self.tensors[kind + 1, 0], 4 * row)[0]
         return [q * scale for q in numbers("b" if size == 1 else "h", data)]
 
     def product(self, kind, layer, rows):
@@ -355,7 +405,8 @@ class File:
                 )
         return context
 
-    def logits(self, ids, token_types):
+    def encode(self, ids, token_types):
+        """The last layer's rows, and what the head's first product reads of them."""
         s = self.shape
         rows = []
         for position, (token, kind) in enumerate(zip(ids, token_types)):
@@ -378,9 +429,40 @@ class File:
                 for row in self.product(21, layer, rows)
             ]
             residual, rows = self.norm(26, layer, add(self.product(24, layer, inner)))
-        dense = self.product(32, 0, rows[:1])
-        dense = [[activate(s["head_activation"], x) for x in row] for row in dense]
-        return self.product(34, 0, dense)[0][: s["labels"]]
+        return residual, rows
+
+    def head_dense(self, rows):
+        function = self.shape["head_activation"]
+        return [[activate(function, x) for x in row] for row in self.product(32, 0, rows)]
+
+    def self_test_values(self, ids, token_types):
+        s = self.shape
+        plain, rows = self.encode(ids, token_types)
+        if s["head"] == CLASSIFICATION:
+            return self.product(34, 0, self.head_dense(rows[:1]))[0][: s["labels"]]
+        if s["head"] == EMBEDDING:
+            return self.pool([row[: s["hidden"]] for row in plain])
+        if s["head"] == MASKED_WORDS:
+            masks = [row for row, id in zip(rows, ids) if id == s["head_options"]]
+            if not masks:
+                return [0.0] * 16
+            _, dense = self.norm(36, 0, self.head_dense(masks[:1]))
+            logits = self.product(34, 0, dense)[0]
+            return [sum(logits[lane::16]) for lane in range(16)]
+        return [sum(column) for column in zip(*self.product(34, 0, rows))][: s["labels"]]
+
+    def pool(self, rows):
+        """The embedding of a text."""
+        vector = rows[0]
+        if self.shape["head_options"] & MEAN:
+            vector = [sum(column) / len(rows) for column in zip(*rows)]
+        if self.shape["head_options"] & NORMALIZED:
+            norm = max(math.sqrt(sum(x * x for x in vector)), 1e-12)
+            vector = [x / norm for x in vector]
+        return vector
+
+    def multiplications(self, tokens):
+        return tokens * sum(inputs * outputs for inputs, outputs in self.products.values())
 
 
 def activate(function, x):
@@ -398,56 +480,113 @@ def split(text, offsets, what):
 
 
 class Vocabulary:
-    FIELDS = (
-        "tokens nodes added_raw added_normalized prefix_text added_text "
-        "max_word_chars unknown classification separator flags"
-    ).split()
+    """What both kinds have."""
 
-    def __init__(self, data, rows):
-        check(len(data) >= 64, "vocabulary, head")
-        head = dict(zip(self.FIELDS, struct.unpack_from("<11I", data)))
-        self.head = head
-        nodes = head["nodes"]
-        check(is_zero(data[44:64]), "vocabulary, reserved")
-        check(head["tokens"] <= rows, "vocabulary, tokens")
-        check(1 <= nodes <= 1 << 30, "vocabulary, nodes")
-        check(head["prefix_text"] <= 512, "vocabulary, prefix_text")
-        check(all(head[id] < rows for id in ["unknown", "classification", "separator"]),
+    FIELDS = (
+        "tokens nodes added_raw added_normalized prefix_text added_text max_word_chars "
+        "unknown classification separator flags kind merges"
+    ).split()
+    # Special tokens between the two texts of a pair.
+    separators = 1
+
+    def __init__(self, data, shape):
+        head = dict(zip(self.FIELDS, struct.unpack_from("<13I", data)))
+        self.head, self.rows, self.max_tokens = head, shape["vocabulary"], shape["max_tokens"]
+        check(is_zero(data[52:64]), "vocabulary, reserved")
+        check(head["tokens"] <= self.rows, "vocabulary, tokens")
+        check(all(head[id] < self.rows for id in ["unknown", "classification", "separator"]),
               "vocabulary, special ids")
         check(head["flags"] < 16, "vocabulary, flags")
-        added = head["added_raw"] + head["added_normalized"]
-        parts, end = [], 64
-        for length in [
+        self.id_bytes = 2 if head["tokens"] <= 1 << 16 else 3
+
+    def is_zero(self, *fields):
+        for field in fields:
+            check(self.head[field] == 0, f"vocabulary, {field}")
+
+    def added_bytes(self):
+        return 16 * (self.head["added_raw"] + self.head["added_normalized"])
+
+    def read_added(self, records, added_text):
+        self.added = []
+        for index in range(len(records) // 16):
+            id, offset, length, flags = struct.unpack_from("<4I", records, 16 * index)
+            check(id < self.rows and 1 <= length <= 512 and flags < 8, f"added token {index}")
+            check(offset + length <= len(added_text), f"added token {index}, text")
+            text = utf8(added_text[offset : offset + length], "added token")
+            self.added.append((text, id, flags))
+        self.raw = self.added[: self.head["added_raw"]]
+        self.normalized = self.added[self.head["added_raw"] :]
+        for group in [self.raw, self.normalized]:
+            texts = [text.encode() for text, _, _ in group]
+            check(all(a < b for a, b in zip(texts, texts[1:])), "added tokens, order")
+
+    def words(self, text):
+        """The ids of each word and added token, and whether it is a word."""
+        for raw in cut(text, self.raw):
+            if isinstance(raw, int):
+                yield [raw], False
+                continue
+            for part in cut(self.normalize(raw), self.normalized):
+                if isinstance(part, int):
+                    yield [part], False
+                else:
+                    yield from ((ids, True) for ids in self.encode(part))
+
+    def ids_and_length(self, text):
+        """The ids of a text, and its length as truncation reckons it."""
+        ids, length = [], None
+        for word, is_word in self.words(text):
+            ids += word
+            if length is None and is_word and len(ids) >= self.max_tokens:
+                length = len(ids)
+        return ids, len(ids) if length is None else length
+
+    def tokenize(self, first, second):
+        """Ids and types, truncated longest first."""
+        begin, end = [self.head["classification"]], [self.head["separator"]]
+        ids, a = self.ids_and_length(first)
+        if second is None:
+            ids = begin + ids[: self.max_tokens - 2] + end
+            return ids, [0] * len(ids)
+        others, b = self.ids_and_length(second)
+        room = self.max_tokens - 2 - self.separators
+        if a + b > room:
+            short = min(a, b, room // 2)
+            a, b = (short, room - short) if a <= b else (room - short, short)
+        ids = begin + ids[:a] + end * self.separators
+        others = others[:b] + end
+        return ids + others, [0] * len(ids) + [2 - self.separators] * len(others)
+
+
+class WordPiece(Vocabulary):
+    def __init__(self, data, shape):
+        super().__init__(data, shape)
+        head = self.head
+        nodes = head["nodes"]
+        self.is_zero("kind", "merges")
+        check(1 <= nodes <= 1 << 30, "vocabulary, nodes")
+        check(head["prefix_text"] <= 512, "vocabulary, prefix_text")
+        degrees, ends, starts, ranks, records, labels, ids, self.prefix, added_text = parts_of(
+            data,
             8 * -(-(2 * nodes - 1) // 64),
             8 * -(-nodes // 64),
             4 * -(-nodes // 16),
             4 * -(-nodes // 256),
-            16 * added,
+            self.added_bytes(),
             nodes,
-            head["tokens"] * (2 if head["tokens"] <= 1 << 16 else 3),
+            head["tokens"] * self.id_bytes,
             head["prefix_text"],
             head["added_text"],
-        ]:
-            parts.append(data[end : end + length])
-            end += length
-        check(end == len(data), "vocabulary, length")
-        degrees, ends, starts, ranks, records, labels, ids, self.prefix, added_text = parts
+        )
         self.read_trie(degrees, ends, numbers("I", starts), numbers("I", ranks), labels, ids)
-        self.added = []
-        for index in range(added):
-            id, offset, length, flags = struct.unpack_from("<4I", records, 16 * index)
-            check(id < rows and 1 <= length <= 512 and flags < 8, f"added token {index}")
-            check(offset + length <= len(added_text), f"added token {index}, text")
-            self.added.append(utf8(added_text[offset : offset + length], "added token").encode())
-        for group in [self.added[: head["added_raw"]], self.added[head["added_raw"] :]]:
-            check(all(a < b for a, b in zip(group, group[1:])), "added tokens, order")
+        self.read_added(records, added_text)
 
     def read_trie(self, degrees, ends, starts, ranks, labels, ids):
         """The tokens, from the nodes in their order."""
         count = len(labels)
         bit = lambda bits, at: bits[at // 8] >> at % 8 & 1
         texts, at, self.ids = [b""], 0, {}
-        width = 2 if self.head["tokens"] <= 1 << 16 else 3
+        width = self.id_bytes
         check(labels[0] == 0, "trie, root")
         for node in range(count):
             if node % 16 == 0:
@@ -494,36 +633,189 @@ class Vocabulary:
             start = end
         return ids
 
-    def encode_ascii(self, first, second):
-        """Ids and types of texts in ASCII that hold no added token, far from truncation."""
-        ids, types = [self.head["classification"]], [0]
-        for kind, text in enumerate([first] if second is None else [first, second]):
-            if self.head["flags"] & 1:
-                text = "".join(c if " " <= c < "\x7f" else " " if c in "\t\n\r" else "" for c in text)
-            if self.head["flags"] & 8:
-                text = text.lower()
-            words = "".join(
-                c if c.isalnum() or c.isspace() or not c.isprintable() else f" {c} " for c in text
-            ).split()
-            own = [id for word in words for id in self.pieces(word)]
-            ids += own + [self.head["separator"]]
-            types += [kind] * (len(own) + 1)
-        return ids, types
+    def normalize(self, text):
+        """Of a text in ASCII."""
+        if self.head["flags"] & 1:
+            text = "".join(c if " " <= c < "\x7f" else " " if c in "\t\n\r" else "" for c in text)
+        return text.lower() if self.head["flags"] & 8 else text
+
+    def encode(self, text):
+        words = "".join(
+            " " if c in WHITESPACE else f" {c} " if c in string.punctuation else c for c in text
+        )
+        return [self.pieces(word) for word in words.split(" ") if word]
+
+    def can_read(self, text):
+        return text.isascii()
+
+
+class ByteLevelBpe(Vocabulary):
+    PREFIX_SPACE, DOUBLE_SEPARATOR = 1, 8
+    CONTRACTIONS = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"]
+    # Of a text's characters as `character_kind` gives them.
+    WORD = re.compile(r" ?L+| ?N+| ?O+|[ S]+(?![^ S])|[ S]+")
+
+    def __init__(self, data, shape):
+        super().__init__(data, shape)
+        head = self.head
+        self.is_zero("nodes", "prefix_text", "max_word_chars", "unknown")
+        check(head["merges"] <= 1 << 24, "vocabulary, merges")
+        rank_bytes = 2 if head["merges"] <= 1 << 16 else 3
+        starts, records, of_bytes, rights, made, ranks, added_text = parts_of(
+            data,
+            4 * (head["tokens"] + 1),
+            self.added_bytes(),
+            256 * self.id_bytes,
+            head["merges"] * self.id_bytes,
+            head["merges"] * self.id_bytes,
+            head["merges"] * rank_bytes,
+            head["added_text"],
+        )
+        if head["flags"] & self.DOUBLE_SEPARATOR:
+            self.separators = 2
+        self.read_added(records, added_text)
+        self.of_bytes = integers(of_bytes, self.id_bytes)
+        check(max(self.of_bytes) < head["tokens"], "tokens of bytes")
+        self.read_merges(
+            numbers("I", starts),
+            integers(rights, self.id_bytes),
+            integers(made, self.id_bytes),
+            integers(ranks, rank_bytes),
+        )
+        self.read_tokens()
+
+    def read_merges(self, starts, rights, made, ranks):
+        check(starts[0] == 0 and starts[-1] == len(rights), "merges, first or last start")
+        check(all(a <= b for a, b in zip(starts, starts[1:])), "merges, starts")
+        check(all(id < self.head["tokens"] for id in rights + made), "merges, tokens")
+        check(sorted(ranks) == list(range(len(ranks))), "merges, ranks")
+        self.merges = {}
+        for left, (start, end) in enumerate(zip(starts, starts[1:])):
+            own = rights[start:end]
+            check(all(a < b for a, b in zip(own, own[1:])), f"merges of token {left}, order")
+            for at in range(start, end):
+                self.merges[left, rights[at]] = (ranks[at], made[at])
+
+    def read_tokens(self):
+        """The bytes of each token that can be made of bytes; None of the others."""
+        texts = [None] * self.head["tokens"]
+
+        def name(id, text):
+            new = texts[id] is None
+            check(new or texts[id] == text, f"token {id} is made of different bytes")
+            texts[id] = text
+            return new
+
+        for byte, id in enumerate(self.of_bytes):
+            name(id, bytes([byte]))
+        more = True
+        while more:
+            more = False
+            for (left, right), (_, made) in self.merges.items():
+                if texts[left] is not None and texts[right] is not None:
+                    more |= name(made, texts[left] + texts[right])
+        # One character for each byte, since JSON has no bytes.
+        self.tokens = [None if text is None else text.decode("latin-1") for text in texts]
+
+    def normalize(self, text):
+        return text
+
+    def encode(self, text):
+        if self.head["flags"] & self.PREFIX_SPACE and not text.startswith(" "):
+            text = " " + text
+        kinds, at, words = "".join(map(character_kind, text)), 0, []
+        while at < len(text):
+            lengths = [len(found) for found in self.CONTRACTIONS if text.startswith(found, at)]
+            end = at + lengths[0] if lengths else self.WORD.match(kinds, at).end()
+            words.append(self.merge(text[at:end].encode()))
+            at = end
+        return words
+
+    def merge(self, word):
+        ids = [self.of_bytes[byte] for byte in word]
+        while True:
+            pairs = [(self.merges.get(pair), at) for at, pair in enumerate(zip(ids, ids[1:]))]
+            found = [(*merge, at) for merge, at in pairs if merge]
+            if not found:
+                return ids
+            _, made, at = min(found, key=lambda merge: (merge[0], merge[2]))
+            ids[at : at + 2] = [made]
+
+    def can_read(self, text):
+        return True
+
+
+def parts_of(data, *lengths):
+    """The arrays behind the head of a vocabulary."""
+    parts, end = [], 64
+    for length in lengths:
+        parts.append(data[end : end + length])
+        end += length
+    check(end == len(data), "vocabulary, length")
+    return parts
+
+
+def integers(data, size):
+    return [int.from_bytes(data[at : at + size], "little") for at in range(0, len(data), size)]
+
+
+def character_kind(c):
+    """A letter, a number, a space, other whitespace, or none of these."""
+    if c == " ":
+        return c
+    kind = unicodedata.category(c)[0]
+    return "S" if c in WHITESPACE else kind if kind in "LN" else "O"
+
+
+def is_word(c):
+    return c.isalnum() or c == "_"
+
+
+def cut(text, added):
+    """The parts of a text: ids of added tokens, and the texts between them."""
+    parts, done, at = [], 0, 0
+    while at < len(text):
+        found = [token for token in added if text.startswith(token[0], at)]
+        if not found:
+            at += 1
+            continue
+        match, id, flags = max(found, key=lambda token: len(token[0]))
+        start, end = at, at + len(match)
+        at = end
+        neighbours = text[start - 1 : start] + text[end : end + 1]
+        if flags & SINGLE_WORD and any(map(is_word, neighbours)):
+            continue
+        while flags & STRIP_LEFT and start > done and text[start - 1] in WHITESPACE:
+            start -= 1
+        while flags & STRIP_RIGHT and end < len(text) and text[end] in WHITESPACE:
+            end += 1
+        parts += [text[done:start], id]
+        done = end
+    return [part for part in [*parts, text[done:]] if part != ""]
+
+
+def tokenize(vocabulary, first, second):
+    if not vocabulary.can_read(first + (second or "")):
+        return {}
+    ids, types = vocabulary.tokenize(first, second)
+    return {"ids": ids, "token_types": types}
 
 
 def main():
-    check(len(sys.argv) == 2, "give the name of one file")
+    check(len(sys.argv) in (2, 3), "give the name of a model, and of texts if you like")
     with open(sys.argv[1], "rb") as file:
         model = File(file.read())
     vocabulary = model.vocabulary
+    texts = []
+    if len(sys.argv) == 3:
+        with open(sys.argv[2], encoding="utf-8") as file:
+            texts = [tokenize(vocabulary, *json.loads(line)) for line in file]
     cases = []
-    for first, second, logits in model.cases:
-        case = {"first": first, "second": second, "logit_bits": logits}
-        if (first + (second or "")).isascii():
-            ids, types = vocabulary.encode_ascii(first, second)
-            case |= {"ids": ids, "token_types": types}
-            if len(ids) <= LONGEST_CASE:
-                case["float64_logits"] = model.logits(ids, types)
+    for first, second, values in model.cases:
+        case = {"first": first, "second": second, "value_bits": values}
+        case |= tokenize(vocabulary, first, second)
+        if "ids" in case and model.multiplications(len(case["ids"])) <= MOST_MULTIPLICATIONS:
+            case["float64_values"] = model.self_test_values(case["ids"], case["token_types"])
         cases.append(case)
     # The first weights of the first layer's query as the checkpoint has them: unbalanced.
     width = pad(model.shape["hidden"])
@@ -542,6 +834,7 @@ def main():
         "query_row": query,
         "query_step": scale * max(balance),
         "selftest": cases,
+        "texts": texts,
     }
     json.dump(summary, sys.stdout)
     print()

@@ -46,19 +46,34 @@ const MERGES: [[&str; 2]; 20] = [
 /// # Panics
 /// If it cannot be made.
 pub fn model() -> Vec<u8> {
+    model_with(&tokenizer(&MERGES), 3 + 256 + MERGES.len())
+}
+
+/// As [`model`], with each of the [`tokenizers`].
+///
+/// # Panics
+/// If one cannot be made.
+pub fn models() -> Vec<(&'static str, Vec<u8>)> {
+    let models = tokenizers().into_iter();
+    models
+        .map(|(name, json)| (name, model_with(&json, 300)))
+        .collect()
+}
+
+fn model_with(tokenizer: &Value, rows: usize) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let synthetic = SyntheticCheckpoint {
         layers: 1,
         hidden: 4,
         heads: 1,
         intermediate: 6,
-        vocabulary: 3 + 256 + MERGES.len(),
+        vocabulary: rows,
         positions: 12,
         token_types: 1,
         ..SyntheticCheckpoint::default()
     };
     synthetic.write(folder.path()).expect("a checkpoint");
-    let json = tokenizer(&MERGES).to_string();
+    let json = tokenizer.to_string();
     fs::write(folder.path().join("tokenizer.json"), json).expect("a temporary file");
     fs::remove_file(folder.path().join("tokenizer_config.json")).expect("a temporary file");
     let checkpoint = Checkpoint::open(folder.path()).expect("a checkpoint");
@@ -109,12 +124,12 @@ fn tokenizer(merges: &[[&str; 2]]) -> Value {
     })
 }
 
-/// The character that stands for a byte.
-fn character(byte: u8) -> char {
+/// The character that stands for a byte in the texts of tokens.
+pub fn character(byte: u8) -> char {
     let seen = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     if seen(&byte) {
         return char::from(byte);
     }
     let unseen = (0..byte).filter(|byte| !seen(byte)).count();
-    char::from_u32(0x100 + unseen as u32).expect("below U+0200")
+    char::from_u32(0x100 + unseen as u32).unwrap_or_default()
 }
