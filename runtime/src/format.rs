@@ -702,8 +702,8 @@ pub struct Labels {
 ///
 /// The values of a case are, by the model's head: the logits of a classification; the logits of
 /// all tokens of a text, added in their order from 0, of a classification of tokens and of the
-/// answer to a question; an embedding; of the first masked word, the logits of every 16 tokens
-/// of the vocabulary, added in their order from 0.
+/// answer to a question; an embedding; of the first masked word, in value `j` the logits of the
+/// tokens `j`, `16 + j`, `32 + j` and so on, added in their order from 0.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct SelfTest {
