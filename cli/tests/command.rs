@@ -832,10 +832,20 @@ fn calibration_writes_another_file_which_is_the_same_each_time() {
 
     let page = folder.path("page.html");
     let measured = ["--eval", &texts, "--report", &page];
-    let calibrated = ["convert", CHECKPOINT, "-o", &files[0], "--calibrate", &texts];
+    let calibrated = [
+        "convert",
+        CHECKPOINT,
+        "-o",
+        &files[0],
+        "--calibrate",
+        &texts,
+    ];
     filbert(&[&calibrated[..], &measured[..]].concat()).succeeded();
     let html = fs::read_to_string(&page).unwrap();
-    assert!(html.contains("<h2>Products whose outputs suffer most</h2>"), "{html}");
+    assert!(
+        html.contains("<h2>Products whose outputs suffer most</h2>"),
+        "{html}"
+    );
 
     let absent = folder.path("absent.tsv");
     let kept = folder.write("kept.filbert", "as before");
