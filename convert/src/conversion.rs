@@ -59,8 +59,9 @@ pub struct Outcome {
 }
 
 impl Conversion {
-    /// Converts the checkpoint, a folder or the name of a model on the hub. On an error no file has changed, except where the last step,
-    /// giving several files their names, fails between two of them.
+    /// Converts the checkpoint, a folder or the name of a model on the hub. On an error no file
+    /// has changed, except where the last step, giving several files their names, fails between
+    /// two of them.
     pub fn run(&self, source: &Path, progress: &mut dyn Progress) -> Result<Outcome, Error> {
         let checkpoint = hub::open(source, progress)?;
         // All that can be refused is refused before the long work.

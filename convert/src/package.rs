@@ -1,6 +1,7 @@
 //! A checkpoint as one `.filbert` file, in memory.
 //!
-//! The bytes are a function of the checkpoint alone: no time, host or path goes in.
+//! The bytes are a function of the checkpoint, and of the calibration texts where there are any: no
+//! time, host or path goes in.
 
 use bytemuck::{Zeroable, bytes_of, cast_slice, cast_slice_mut};
 use filbert::format::{
