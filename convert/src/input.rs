@@ -1,5 +1,7 @@
 //! Rows of a product's input, as they were while texts ran.
 
+use crate::rotation::Rotation;
+
 /// `[rows, columns]`, without padding.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct InputRows {
@@ -75,12 +77,13 @@ impl InputRows {
         sums.iter().map(|sum| sum / count).collect()
     }
 
-    /// Multiplies each column by its factor.
-    pub(crate) fn multiply(&mut self, factors: &[f32]) {
+    /// Multiplies each column by its factor, and rotates the rows.
+    pub(crate) fn balance(&mut self, factors: &[f32], rotation: Rotation) {
         for row in self.values.chunks_exact_mut(self.columns) {
             for (x, factor) in row.iter_mut().zip(factors) {
                 *x *= factor;
             }
+            rotation.apply(row);
         }
     }
 

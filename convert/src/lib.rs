@@ -34,6 +34,8 @@ pub mod quantization;
 #[cfg(feature = "convert")]
 pub mod quantize;
 #[cfg(feature = "convert")]
+mod rotation;
+#[cfg(feature = "convert")]
 mod rounding;
 #[cfg(feature = "convert")]
 pub mod synthetic;

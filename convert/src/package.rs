@@ -147,9 +147,13 @@ impl Package {
             0 => 0,
             _ => features::HEADS,
         };
+        let rotation = match quantization.rotations()[..] {
+            [] => 0,
+            _ => features::ROTATION,
+        };
         let mut package = Self {
             sections,
-            required_features: heads | vocabulary.required_features(),
+            required_features: heads | rotation | vocabulary.required_features(),
             texts,
             bytes: Vec::new(),
         };

@@ -1,7 +1,7 @@
 //! How the products of a checkpoint are quantized: chosen by what their inputs are while texts
 //! run.
 //!
-//! - Every input is balanced: see [`crate::balance`].
+//! - Every input is balanced: see [`crate::balance`]; then rotated: see [`crate::rotation`].
 //! - What rounding the weights takes from an output on average, `Σ_k (W_k - Ŵ_k) mean(x_k)`, is
 //!   added to its bias (arXiv 1906.04721): the inputs' columns have means far from zero.
 //! - Where there is calibration text, it balances the inputs, weights are rounded with its help,
@@ -26,6 +26,7 @@ use crate::package::Package;
 use crate::parallel::map_in_parallel;
 use crate::progress::Progress;
 use crate::quantize::{QuantizedRows, quantize_rows};
+use crate::rotation::Rotation;
 use crate::rounding::Feedback;
 
 /// What is done to one product's input.
@@ -33,14 +34,33 @@ use crate::rounding::Feedback;
 struct QuantizedInput {
     /// `[inputs]`: by what each column is multiplied.
     factors: Vec<f32>,
-    /// `[inputs]`: the mean of each column, before it is multiplied.
+    /// How it is then rotated.
+    rotation: Rotation,
+    /// `[inputs]`: the mean of each column of the result.
     means: Vec<f64>,
+}
+
+impl QuantizedInput {
+    /// Weights `[outputs, inputs]` that read the input as it is, made to read it as it is
+    /// quantized.
+    fn adapt_weights(&self, matrix: &[f32]) -> Vec<f32> {
+        let mut adapted = matrix.to_vec();
+        for row in adapted.chunks_exact_mut(self.factors.len()) {
+            for (w, factor) in row.iter_mut().zip(&self.factors) {
+                *w /= factor;
+            }
+            self.rotation.apply_to_weights(row);
+        }
+        adapted
+    }
 }
 
 /// How a checkpoint's products are quantized.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quantization {
     inputs: HashMap<ProductInput, QuantizedInput>,
+    /// Whether inputs are rotated.
+    rotates: bool,
     /// Weights that were rounded with the help of calibration text.
     rounded: HashMap<Parameter, QuantizedRows>,
     /// How far each product with such weights is from what it would be.
@@ -144,18 +164,20 @@ const MOST_BYTES: (usize, usize) = (1 << 30, 1 << 29);
 const ERROR_ROWS: usize = 128;
 
 impl Quantization {
-    /// All factors 1, all means 0, plain rounding.
+    /// All factors 1, no rotation, all means 0, plain rounding.
     pub fn plain(config: &Config) -> Self {
         let plain = |input: ProductInput| {
             let columns = input.columns(config);
             let plain = QuantizedInput {
                 factors: vec![1.0; columns],
+                rotation: Rotation::none(columns),
                 means: vec![0.0; columns],
             };
             (input, plain)
         };
         Self {
             inputs: ProductInput::all(config).into_iter().map(plain).collect(),
+            rotates: false,
             rounded: HashMap::new(),
             errors: Vec::new(),
         }
@@ -175,6 +197,10 @@ impl Quantization {
         let mut quantization = Self::plain(config);
         let inputs = ProductInput::all(config);
         let mut rows = quantization.observe(checkpoint, &inputs, calibration, progress)?;
+        // Weights that are in int8 already stay as they are, so their inputs must, too; and a file
+        // rotates all of its inputs or none.
+        let weights = inputs.iter().flat_map(|input| input.weights(config));
+        quantization.rotates = !weights.into_iter().any(|w| checkpoint.is_quantized(w));
         progress.begin("choosing the quantization", inputs.len() as u64);
         // A few at a time, so that only their weights are in memory as floats.
         for part in inputs.chunks(4) {
@@ -189,11 +215,15 @@ impl Quantization {
             let part: Vec<_> = part.collect::<Result<_, Error>>()?;
             let count = part.len() as u64;
             let chosen = map_in_parallel(part, |(input, rows, weights)| {
-                // Weights that are in int8 already stay as they are, so their input must, too.
                 let fixed = weights
                     .iter()
                     .any(|(weight, _)| checkpoint.is_quantized(*weight));
-                let chosen = choose_input(rows, &weights, fixed, calibration.is_some());
+                let rotation = match input {
+                    ProductInput::AttentionOutput(_) => Rotation::none(rows.columns()),
+                    _ if !quantization.rotates => Rotation::none(rows.columns()),
+                    _ => Rotation::of(rows.columns()),
+                };
+                let chosen = choose_input(rows, &weights, rotation, fixed, calibration.is_some());
                 (input, chosen)
             });
             for (input, chosen) in chosen {
@@ -291,6 +321,21 @@ impl Quantization {
         }
     }
 
+    /// The rotations of inputs, each once.
+    pub(crate) fn rotations(&self) -> Vec<Rotation> {
+        let inputs = self.inputs.values().map(|input| input.rotation);
+        let mut rotations: Vec<_> = inputs.filter(|r| r.together() > 1).collect();
+        rotations.sort_by_key(|rotation| rotation.columns());
+        rotations.dedup();
+        rotations
+    }
+
+    /// How a product's input is rotated once it is multiplied.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn rotation(&self, weight: Parameter, config: &Config) -> Option<Rotation> {
+        Some(self.inputs[&ProductInput::of(weight, config)?].rotation)
+    }
+
     /// A product's int8 weights `[outputs, inputs]` with their scales, and its bias.
     ///
     /// # Errors
@@ -310,7 +355,7 @@ impl Quantization {
                 None => quantize_rows(&matrix, matrix.len() / bias.len()),
                 Some(input) => {
                     let input = &self.inputs[&input];
-                    let matrix = divide(&matrix, &input.factors);
+                    let matrix = input.adapt_weights(&matrix);
                     let quantized = match self.rounded.get(&weight) {
                         Some(rounded) => rounded.clone(),
                         None => quantize_rows(&matrix, input.factors.len()),
@@ -342,25 +387,35 @@ struct Chosen {
 fn choose_input(
     mut rows: InputRows,
     weights: &[(Parameter, Vec<f32>)],
+    rotation: Rotation,
     fixed: bool,
     calibrated: bool,
 ) -> Chosen {
-    let means = rows.means();
     let factors = if fixed {
         vec![1.0; rows.columns()]
     } else {
         let weights: Vec<&[f32]> = weights.iter().map(|(_, weights)| &weights[..]).collect();
         match calibrated {
-            true => balance_errors(&rows, &weights),
+            true => balance_errors(&rows, &weights, rotation),
             false => balance_largest(&rows, &weights),
         }
     };
+    let mut means = rows.means();
+    for (mean, &factor) in means.iter_mut().zip(&factors) {
+        *mean *= f64::from(factor);
+    }
+    rotation.apply(&mut means);
+    let input = QuantizedInput {
+        factors,
+        rotation,
+        means,
+    };
     let mut rounded = Vec::new();
     if calibrated && !fixed {
-        rows.multiply(&factors);
+        rows.balance(&input.factors, rotation);
         let feedback = Feedback::new(&rows);
         for (weight, matrix) in weights {
-            let matrix = divide(matrix, &factors);
+            let matrix = input.adapt_weights(matrix);
             let quantized = match &feedback {
                 Some(feedback) => feedback.quantize(&matrix),
                 None => quantize_rows(&matrix, rows.columns()),
@@ -369,21 +424,7 @@ fn choose_input(
             rounded.push((*weight, quantized, relative));
         }
     }
-    Chosen {
-        input: QuantizedInput { factors, means },
-        rounded,
-    }
-}
-
-/// Weights `[outputs, inputs]`, each divided by its input's factor.
-fn divide(matrix: &[f32], factors: &[f32]) -> Vec<f32> {
-    let mut divided = matrix.to_vec();
-    for row in divided.chunks_exact_mut(factors.len()) {
-        for (w, factor) in row.iter_mut().zip(factors) {
-            *w /= factor;
-        }
-    }
-    divided
+    Chosen { input, rounded }
 }
 
 /// Adds what rounding takes from each output on average.
@@ -401,7 +442,7 @@ fn correct_bias(
         let mut lost = 0.0;
         for (k, (&w, &q)) in exact.iter().zip(rounded).enumerate() {
             let error = f64::from(w) - f64::from(q) * f64::from(*scale);
-            lost += error * input.means[k] * f64::from(input.factors[k]);
+            lost += error * input.means[k];
         }
         *bias = (f64::from(*bias) + lost) as f32;
     }

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::format::{Activation, BLOCK, Columns, LinearShape, PANEL, padded};
+use crate::format::{Activation, BLOCK, Columns, LinearShape, PANEL, padded, rotated_vectors};
 use crate::kernels::matrix::{Matrix, MatrixMut, PanelsMut};
-use crate::kernels::rows::{Norm, RowOperation, RowScale};
+use crate::kernels::rows::{Balance, Norm, RowOperation, RowScale};
 use crate::kernels::{Kernels, Product, available};
 use crate::model::Model;
 use crate::tokenizer::{EncodeOptions, Encoding, Scratch, Truncation};
@@ -181,6 +181,10 @@ impl RowBenchmark {
         self.weight_columns
             .resize(packed.panels(), Zeroable::zeroed());
         let columns = &mut self.weight_columns[..];
+        let balance = Balance {
+            factors: other.row(0),
+            rotation: rotated_vectors(width),
+        };
         let operation = match kernel {
             RowKernel::Embed => {
                 let (word, position) = &mut self.embeddings;
@@ -198,7 +202,7 @@ impl RowBenchmark {
             RowKernel::Gelu => RowOperation::Activate {
                 values: Matrix::new(values, width),
                 activation: Activation::Gelu,
-                balance: Some(other.row(0)),
+                balance: Some(balance),
                 scratch: self.scratch.first(width),
                 out,
                 scales,
@@ -209,16 +213,16 @@ impl RowBenchmark {
                 norm: Norm {
                     weight: other.row(0),
                     bias: other.row(0),
-                    balance: other.row(0),
+                    balance,
                     eps: 1e-12,
                     columns: width,
                 },
+                scratch: self.scratch.first(width),
                 out,
                 scales,
             },
             RowKernel::Quantize => RowOperation::Quantize {
                 values: other,
-                balance: None,
                 out,
                 scales,
             },

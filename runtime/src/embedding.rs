@@ -14,11 +14,12 @@ pub(crate) fn embed(executor: Executor<'_>, model: &Model, workspace: &mut Works
     let shape = model.shape();
     let width = padded(shape.hidden as usize);
     let (words, positions, token_types) = (model.words(), model.positions(), model.token_types());
-    let norm = layer_norm(shape, model.embedding_norm());
+    let norm = layer_norm(shape, model.embedding_norm(), model.rotation(shape.hidden));
     let (ids, types) = (&workspace.encoding.ids, &workspace.encoding.token_types);
     let boundaries = &workspace.boundaries;
     executor.for_each_row_block(
         MatrixMut::new(workspace.hidden.first(ids.len() * width), width),
+        &mut workspace.threads,
         MatrixMut::new(workspace.quantized.first(ids.len() * width), width),
         &mut workspace.scales,
         |kernels, mut block| {
@@ -43,6 +44,7 @@ pub(crate) fn embed(executor: Executor<'_>, model: &Model, workspace: &mut Works
                 values: block.values,
                 residual: None,
                 norm,
+                scratch: block.scratch,
                 out: block.out,
                 scales: block.scales,
             });

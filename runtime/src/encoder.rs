@@ -15,7 +15,7 @@ use crate::executor::{Executor, RowBlock};
 use crate::format::{Shape, padded};
 use crate::head::HeadRows;
 use crate::kernels::matrix::{Chunks, Matrix, MatrixMut, PanelsMut, RowBlocks};
-use crate::kernels::rows::{Norm, RowOperation, RowScale};
+use crate::kernels::rows::{Balance, Norm, RowOperation, RowScale};
 use crate::linear::{self, QuantizedRows};
 use crate::model::{Model, NormWeights};
 use crate::observation::ObservedLayer;
@@ -290,7 +290,7 @@ fn finish_rows(
     let (hidden, heads) = (padded(shape.hidden as usize), shape.attention_width());
     let intermediate = padded(shape.intermediate as usize);
     let attention_width = shape.heads * shape.head_size;
-    // The first thread's buffers hold the rows; `activated` is used by each thread.
+    // The first thread's buffers hold the rows; `balanced` is used by each thread.
     let mut profile = threads[0].profile.take();
     let mut scratch = std::mem::take(&mut threads[0].layer);
     let LayerScratch {
@@ -330,9 +330,10 @@ fn finish_rows(
     let bytes = quantized.first(count * hidden);
     normalize(
         executor,
-        layer_norm(shape, layer.attention_norm),
+        layer_norm(shape, layer.attention_norm, model.rotation(shape.hidden)),
         rows.hidden.as_matrix(),
         MatrixMut::new(between, hidden),
+        threads,
         MatrixMut::new(bytes, hidden),
         scales,
     );
@@ -359,7 +360,11 @@ fn finish_rows(
         (shape.hidden, shape.intermediate),
     );
     let bytes = quantized.first(count * intermediate);
-    let (activation, balance) = (model.activation(), Some(layer.feed_forward_balance));
+    let activation = model.activation();
+    let balance = Balance {
+        factors: layer.feed_forward_balance,
+        rotation: model.rotation(shape.intermediate),
+    };
     let out = MatrixMut::new(bytes, intermediate);
     if let Some(observed) = &mut observed {
         // The same in two steps, to see what lies between them.
@@ -369,15 +374,16 @@ fn finish_rows(
         });
         let values = Matrix::new(wide, intermediate);
         observed.feed_forward_out.add(values);
-        executor.kernels.run_rows(RowOperation::Quantize {
+        executor.kernels.run_rows(RowOperation::QuantizeBalanced {
             values,
             balance,
+            scratch: threads[0].balanced.first(intermediate),
             out,
             scales,
         });
     } else {
         let values = Matrix::new(wide, intermediate);
-        executor.activate(values, activation, balance, threads, out, scales);
+        executor.activate(values, activation, Some(balance), threads, out, scales);
     }
     end_rows(&mut profile, "activation", count * intermediate * 5);
     let upcoming = match index + 1 < shape.layers as usize {
@@ -402,9 +408,10 @@ fn finish_rows(
     );
     normalize(
         executor,
-        layer_norm(shape, layer.feed_forward_norm),
+        layer_norm(shape, layer.feed_forward_norm, model.rotation(shape.hidden)),
         Matrix::new(between, hidden),
         rows.hidden,
+        threads,
         rows.quantized,
         rows.scales,
     );
@@ -443,27 +450,38 @@ fn normalize(
     norm: Norm<'_>,
     residual: Matrix<'_, f32>,
     values: MatrixMut<'_, f32>,
+    threads: &mut [ThreadScratch],
     out: MatrixMut<'_, u8>,
     scales: &mut [RowScale],
 ) {
-    executor.for_each_row_block(values, out, scales, |kernels, block: RowBlock<'_>| {
-        let rows = block.first..block.first + block.values.rows();
-        kernels.run_rows(RowOperation::Normalize {
-            values: block.values,
-            residual: Some(residual.rows_part(rows)),
-            norm,
-            out: block.out,
-            scales: block.scales,
-        });
-    });
+    executor.for_each_row_block(
+        values,
+        threads,
+        out,
+        scales,
+        |kernels, block: RowBlock<'_>| {
+            let rows = block.first..block.first + block.values.rows();
+            kernels.run_rows(RowOperation::Normalize {
+                values: block.values,
+                residual: Some(residual.rows_part(rows)),
+                norm,
+                scratch: block.scratch,
+                out: block.out,
+                scales: block.scales,
+            });
+        },
+    );
 }
 
 /// A layer norm of the model as the kernels take it.
-pub(crate) fn layer_norm<'a>(shape: &Shape, weights: NormWeights<'a>) -> Norm<'a> {
+pub(crate) fn layer_norm<'a>(shape: &Shape, weights: NormWeights<'a>, rotation: usize) -> Norm<'a> {
     Norm {
         weight: weights.weight,
         bias: weights.bias,
-        balance: weights.balance,
+        balance: Balance {
+            factors: weights.balance,
+            rotation,
+        },
         eps: shape.layer_norm_eps,
         columns: shape.hidden as usize,
     }

@@ -4,7 +4,7 @@ use crate::cancellation::Stop;
 use crate::format::Activation;
 use crate::kernels::Kernels;
 use crate::kernels::matrix::{Chunks, Matrix, MatrixMut, Parts, RowBlocks};
-use crate::kernels::rows::{RowOperation, RowScale};
+use crate::kernels::rows::{Balance, RowOperation, RowScale};
 use crate::workers::{self, Workers};
 use crate::workspace::ThreadScratch;
 
@@ -25,6 +25,7 @@ pub(crate) struct RowBlock<'a> {
     /// The first row of the block.
     pub(crate) first: usize,
     pub(crate) values: MatrixMut<'a, f32>,
+    pub(crate) scratch: &'a mut [f32],
     pub(crate) out: MatrixMut<'a, u8>,
     pub(crate) scales: &'a mut [RowScale],
 }
@@ -70,26 +71,27 @@ impl<'a> Executor<'a> {
     pub(crate) fn for_each_row_block(
         &self,
         values: MatrixMut<'_, f32>,
+        threads: &mut [ThreadScratch],
         out: MatrixMut<'_, u8>,
         scales: &mut [RowScale],
         step: impl Fn(&Kernels, RowBlock<'_>) + Sync,
     ) {
-        let rows = values.rows();
-        let height = rows_per_task(rows, values.columns(), self.threads());
+        let (rows, columns) = (values.rows(), values.columns());
+        let height = rows_per_task(rows, columns, self.threads());
         let parts = (
             RowBlocks::new(values, height),
             RowBlocks::new(out, height),
             Chunks::new(scales, height),
         );
-        let mut scratch = vec![(); self.threads()];
         self.run(
             rows.div_ceil(height),
-            &mut scratch,
+            threads,
             parts,
-            |number, (), (values, out, scales)| {
+            |number, scratch, (values, out, scales)| {
                 let block = RowBlock {
                     first: number * height,
                     values,
+                    scratch: scratch.balanced.first(columns),
                     out,
                     scales,
                 };
@@ -109,7 +111,6 @@ impl<'a> Executor<'a> {
         self.for_each_quantized_block(values, &mut scratch, out, scales, |(), block| {
             self.kernels.run_rows(RowOperation::Quantize {
                 values: block.values,
-                balance: None,
                 out: block.out,
                 scales: block.scales,
             });
@@ -121,7 +122,7 @@ impl<'a> Executor<'a> {
         &self,
         values: Matrix<'_, f32>,
         activation: Activation,
-        balance: Option<&[f32]>,
+        balance: Option<Balance<'_>>,
         threads: &mut [ThreadScratch],
         out: MatrixMut<'_, u8>,
         scales: &mut [RowScale],
@@ -131,7 +132,7 @@ impl<'a> Executor<'a> {
                 values: block.values,
                 activation,
                 balance,
-                scratch: scratch.activated.first(values.columns()),
+                scratch: scratch.balanced.first(values.columns()),
                 out: block.out,
                 scales: block.scales,
             });

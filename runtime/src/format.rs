@@ -18,7 +18,7 @@ pub const MAJOR_VERSION: u16 = 2;
 /// Newer minor versions only add what an older reader may ignore.
 pub const MINOR_VERSION: u16 = 0;
 /// Bits of [`Header::required_features`] that this reader understands.
-pub const KNOWN_FEATURES: u32 = features::HEADS | features::BYTE_LEVEL_BPE;
+pub const KNOWN_FEATURES: u32 = features::HEADS | features::BYTE_LEVEL_BPE | features::ROTATION;
 
 /// Bits of [`Header::required_features`]. A file states just those that it uses.
 pub mod features {
@@ -26,6 +26,8 @@ pub mod features {
     pub const HEADS: u32 = 1 << 0;
     /// The vocabulary is [`VocabularyKind::ByteLevelBpe`](super::VocabularyKind::ByteLevelBpe).
     pub const BYTE_LEVEL_BPE: u32 = 1 << 1;
+    /// Balanced inputs are rotated too: see [`rotated_vectors`](super::rotated_vectors).
+    pub const ROTATION: u32 = 1 << 2;
 }
 
 /// The weights begin at a multiple of this many bytes: the largest page size in use on phones.
@@ -46,6 +48,31 @@ pub const fn align_up(n: u64, align: u64) -> Option<u64> {
 /// Width of a row of `columns` values, padded to whole panels.
 pub const fn padded(columns: usize) -> usize {
     columns.next_multiple_of(PANEL)
+}
+
+/// Vectors that are rotated together at most: two steps of four each.
+const MOST_ROTATED: usize = 16;
+
+/// How many vectors of 16 values are rotated together in a row of `columns` values: the largest
+/// power of two, at most 16, that divides their number; 1, which is no rotation, where the row is
+/// padded.
+///
+/// Of a row of `m` vectors, every `m / n`-th from one of the first `m / n` on are rotated
+/// together. Of such `n` vectors, vector `i` becomes `Σ_j (-1)^b x_j`, where `b` is the number of
+/// ones in the bits of both `i` and `j`. So no value stands out from a row as far as before, and
+/// 8 bits say more of each (QuaRot, arXiv 2404.00456). The same rotation, divided by `n`, takes
+/// it back; the weights were rotated so.
+pub const fn rotated_vectors(columns: usize) -> usize {
+    if columns == 0 || !columns.is_multiple_of(PANEL) {
+        return 1;
+    }
+    let vectors = columns / PANEL;
+    let power = 1 << vectors.trailing_zeros();
+    if power < MOST_ROTATED {
+        power
+    } else {
+        MOST_ROTATED
+    }
 }
 
 /// The first 64 bytes of a file.

@@ -304,8 +304,8 @@ pub(crate) struct ThreadScratch {
     pub(crate) projections: Buffer<f32>,
     pub(crate) attention: AttentionScratch,
     pub(crate) layer: LayerScratch,
-    /// One row, `[intermediate]`.
-    pub(crate) activated: Buffer<f32>,
+    /// One row as it is quantized, `[hidden]` or `[intermediate]`.
+    pub(crate) balanced: Buffer<f32>,
     /// Set while the steps are timed.
     pub(crate) profile: Option<Profile>,
 }
@@ -330,7 +330,7 @@ impl ThreadScratch {
         } = &mut self.layer;
         [
             &mut self.projections,
-            &mut self.activated,
+            &mut self.balanced,
             keys,
             key_columns,
             values,

@@ -53,7 +53,7 @@ MEAN, NORMALIZED = 1, 2
 # Flags of an added token.
 SINGLE_WORD, STRIP_LEFT, STRIP_RIGHT = 1, 2, 4
 # Required features.
-HEADS, BYTE_LEVEL_BPE = 1, 2
+HEADS, BYTE_LEVEL_BPE, ROTATION = 1, 2, 4
 I8, F32, COLUMNS, I16 = 1, 2, 3, 4
 ELEMENT_BYTES = {I8: 1, F32: 4, COLUMNS: 192, I16: 2}
 NONE = 0xFFFF_FFFF
@@ -120,7 +120,7 @@ class File:
         )
         check(magic == MAGIC, "magic")
         check(major == 2, f"major version {major}")
-        check(features & ~(HEADS | BYTE_LEVEL_BPE) == 0, f"required features {features:#x}")
+        check(features & ~(HEADS | BYTE_LEVEL_BPE | ROTATION) == 0, f"required features {features:#x}")
         self.features = features
         check(length == len(data), "file length")
         most = len(SECTIONS) if minor == 0 else 64
@@ -171,6 +171,8 @@ class File:
         check(shape["head_options"] <= most, "shape, head_options")
         check(head == CLASSIFICATION or shape["problem"] == 1, "shape, problem of the head")
         self.shape = shape
+        if self.features & ROTATION:
+            check({self.together(name) for name in ("hidden", "intermediate")} != {1}, "required features of rotation")
 
     def read_tensors(self):
         """Computes the table that the shape implies, and compares."""
@@ -383,7 +385,26 @@ class File:
             variance = sum((x - mean) ** 2 for x in row[:hidden]) / hidden
             inverse = 1 / math.sqrt(variance + self.shape["layer_norm_eps"])
             plain.append([(x - mean) * inverse * w + b for x, w, b in zip(row, weight, bias)])
-        return plain, [list(map(mul, row, balance)) for row in plain]
+        balanced = [list(map(mul, row, balance)) for row in plain]
+        return plain, balanced if kind == 36 else [self.rotate("hidden", row) for row in balanced]
+
+    def rotate(self, name, row):
+        """A balanced row whose width has this name in the shape."""
+        together = self.together(name)
+        distance = len(row) // together
+        return [
+            sum(
+                row[i % distance + j * distance] * (-1) ** (i // distance & j).bit_count()
+                for j in range(together)
+            )
+            for i in range(len(row))
+        ]
+
+    def together(self, name):
+        """Values of it that are rotated together."""
+        vectors, rest = divmod(self.shape[name], 16)
+        rotates = self.features & ROTATION and rest == 0
+        return min(vectors & -vectors, 16) if rotates else 1
 
     def attention(self, layer, rows):
         s = self.shape
@@ -425,7 +446,9 @@ class File:
             residual, rows = self.norm(20, layer, add(self.product(18, layer, context)))
             balance = self.floats(23, layer)
             inner = [
-                [activate(s["activation"], x) * f for x, f in zip(row, balance)]
+                self.rotate(
+                    "intermediate", [activate(s["activation"], x) * f for x, f in zip(row, balance)]
+                )
                 for row in self.product(21, layer, rows)
             ]
             residual, rows = self.norm(26, layer, add(self.product(24, layer, inner)))
@@ -817,11 +840,13 @@ def main():
         if "ids" in case and model.multiplications(len(case["ids"])) <= MOST_MULTIPLICATIONS:
             case["float64_values"] = model.self_test_values(case["ids"], case["token_types"])
         cases.append(case)
-    # The first weights of the first layer's query as the checkpoint has them: unbalanced.
+    # The first weights of the first layer's query as the checkpoint has them: neither rotated nor
+    # balanced.
     width = pad(model.shape["hidden"])
     balance = model.floats(7)[2 * width :]
     scale, _, _ = model.column(16, 0, 0)
-    query = [w * scale * f for w, f in zip(model.row(16, 0, 0), balance)][: model.shape["hidden"]]
+    rotated = [w * scale for w in model.row(16, 0, 0)[:width]]
+    query = list(map(mul, model.rotate("hidden", rotated), balance))[: model.shape["hidden"]]
     summary = {
         "version": model.version,
         "shape": model.shape,
@@ -832,7 +857,7 @@ def main():
         "tokens": vocabulary.tokens,
         "word_row": model.embedding(1, vocabulary.head["separator"])[: model.shape["hidden"]],
         "query_row": query,
-        "query_step": scale * max(balance),
+        "query_step": scale * max(balance) * model.together("hidden"),
         "selftest": cases,
         "texts": texts,
     }

@@ -845,6 +845,54 @@ fn scale_columns(tensor: &mut [u8], factor: f32) {
 }
 
 #[test]
+fn rotation_is_stated_only_where_rows_can_be_rotated() {
+    let mut bytes = VALID.clone();
+    edit_head(&mut bytes, |header, _| {
+        header.required_features |= features::ROTATION;
+    });
+    let (_, message) = refused("nothing to rotate", &bytes);
+    assert!(message.contains("bit 2 only where"), "{message}");
+}
+
+#[test]
+fn rotated_values_count_in_the_proof_of_the_range() {
+    let folder = tempfile::tempdir().unwrap();
+    let synthetic = SyntheticCheckpoint {
+        hidden: 16,
+        heads: 2,
+        intermediate: 256,
+        positions: 8,
+        ..SyntheticCheckpoint::default()
+    };
+    synthetic.write(folder.path()).unwrap();
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let package = Package::build(&checkpoint, &mut Quiet).unwrap();
+    // The largest power of two by which the balance may be multiplied.
+    let largest = |rotated: bool| {
+        let accepted = (0..120).filter(|&power| {
+            let mut file = ModelFile::new(package.bytes());
+            let balance = file.tensor_mut(TensorKind::FeedForwardBalance, 0);
+            for value in balance.chunks_exact_mut(4) {
+                edit(value, |value: &mut f32| *value *= 2f32.powi(power));
+            }
+            // What reads it makes it small again, so that only the balance is in question.
+            scale_columns(
+                file.tensor_mut(TensorKind::FeedForwardOutColumns, 0),
+                2f32.powi(-power),
+            );
+            let mut bytes = file.to_bytes();
+            edit_head(&mut bytes, |header, _| match rotated {
+                true => assert_eq!(header.required_features, features::ROTATION),
+                false => header.required_features = 0,
+            });
+            attempt(format!("a balance times 2^{power}"), &bytes).is_ok()
+        });
+        accepted.max().unwrap()
+    };
+    assert_eq!(largest(true), largest(false) - 4);
+}
+
+#[test]
 fn column_sums_that_are_not_the_weights_are_harmless() {
     for (kind, layer) in column_tensors() {
         for sum in [i32::MAX, i32::MIN, 1 << 24] {

@@ -588,6 +588,6 @@ fn check_heads() -> Result<(), Failed> {
     edit_head(&mut unstated, |header, _| header.required_features = 0);
     expect_refusal(&unstated, "required features of the head")?;
     let mut unknown = file;
-    edit_head(&mut unknown, |header, _| header.required_features |= 4);
-    expect_refusal(&unknown, "required features 0x5")
+    edit_head(&mut unknown, |header, _| header.required_features |= 8);
+    expect_refusal(&unknown, "required features 0xd")
 }

@@ -16,6 +16,7 @@ use super::{Precision, Rows, scope, transpose};
 use crate::checkpoint::Parameter;
 use crate::config::Config;
 use crate::quantization::Quantization;
+use crate::rotation::Rotation;
 
 /// Each matrix is three initializers: `…_quantized`, `…_scale` and, for products, the sums of
 /// its columns in `…_sum`.
@@ -76,6 +77,9 @@ impl Precision for Int8 {
             });
             input = graph.node(&scope_of_row, "Mul", &[&input, &name]);
         }
+        if let Some(rotation) = self.quantization.rotation(first, config) {
+            input = rotate(graph, &scope_of_row, &input, rotation);
+        }
         let row = QuantizedActivation::new(graph, &scope_of_row, &input);
         products.map(|(weight, bias)| {
             let scope = scope(config, weight);
@@ -120,7 +124,36 @@ impl Precision for Int8 {
         graph.scalar(ZERO, 0.0);
         graph.scalar(LARGEST, 255.0);
         graph.scalar(SMALLEST_SCALE, f32::MIN_POSITIVE);
+        for rotation in self.quantization.rotations() {
+            let [signs, shape] = rotation_constants(rotation);
+            let height = rotation.together();
+            graph.initializers(&[(&signs, DataType::Float, &[height, height])], move |_| {
+                Ok(vec![Values::F32(rotation.signs())])
+            });
+            // The batch as it is, and the sequence, where there is one.
+            let width = (rotation.columns() / height) as i64;
+            graph.integers(&shape, vec![0, -1, height as i64, width]);
+        }
     }
+}
+
+/// Rotates rows of `columns` values: each is a matrix, from one of the values that are rotated
+/// together to the next a row of it, and is multiplied by the signs.
+fn rotate(graph: &mut Graph, scope: &str, input: &str, rotation: Rotation) -> String {
+    if rotation.together() == 1 {
+        return input.to_owned();
+    }
+    let scope = &format!("{scope}/rotate");
+    let [signs, shape] = rotation_constants(rotation);
+    let whole = graph.node(scope, "Shape", &[input]);
+    let matrices = graph.node(scope, "Reshape", &[input, &shape]);
+    let rotated = graph.node(scope, "MatMul", &[&signs, &matrices]);
+    graph.node(scope, "Reshape", &[&rotated, &whole])
+}
+
+/// Names of the signs, and of the shape of rows as matrices.
+fn rotation_constants(rotation: Rotation) -> [String; 2] {
+    ["signs", "matrices"].map(|name| format!("{name}_of_{}", rotation.columns()))
 }
 
 const LAST_AXIS: &str = "last_axis";

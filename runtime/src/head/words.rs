@@ -43,7 +43,8 @@ pub(super) fn compute(executor: Executor<'_>, model: &Model, workspace: &mut Wor
     executor.kernels.run_rows(RowOperation::Normalize {
         values: MatrixMut::new(outputs, hidden),
         residual: None,
-        norm: layer_norm(model.shape(), model.head_norm()),
+        norm: layer_norm(model.shape(), model.head_norm(), 1),
+        scratch: workspace.threads[0].balanced.first(hidden),
         out: MatrixMut::new(gathered, hidden),
         scales,
     });
@@ -81,9 +82,10 @@ pub(crate) fn multiply_vocabulary(session: &Session, row: &[f32], logits: &mut V
     values.resize(hidden, 0.0);
     let mut quantized = vec![0; hidden];
     let mut scales = [RowScale::default()];
-    session.kernels.run_rows(RowOperation::Quantize {
+    session.kernels.run_rows(RowOperation::QuantizeBalanced {
         values: Matrix::new(&values, hidden),
-        balance: Some(model.head_norm().balance),
+        balance: layer_norm(model.shape(), model.head_norm(), 1).balance,
+        scratch: &mut vec![0.0; hidden],
         out: MatrixMut::new(&mut quantized, hidden),
         scales: &mut scales,
     });

@@ -2,9 +2,9 @@
 //! scalar one against `f64`.
 
 use super::matrix::{Matrix, MatrixMut, PanelsMut};
-use super::rows::{Norm, RowOperation, RowScale};
+use super::rows::{Balance, Norm, RowOperation, RowScale};
 use super::{Kernels, PanelCheck, Product, available, scalar};
-use crate::format::{Activation, BLOCK, Columns, LinearShape, PANEL, padded};
+use crate::format::{Activation, BLOCK, Columns, LinearShape, PANEL, padded, rotated_vectors};
 
 /// A small generator: splitmix64.
 struct Random(u64);
@@ -274,7 +274,17 @@ fn run_all(
     let mut bytes = vec![0u8; rows * width];
     let mut scales = vec![RowScale::default(); rows];
 
-    for residual in [None, Some(Matrix::new(other, width))] {
+    let balance = |rotation| Balance {
+        factors: &other[..width],
+        rotation,
+    };
+    let rotation = rotated_vectors(columns);
+    let mut scratch = vec![f32::NAN; width];
+    for (residual, rotation) in [
+        (None, 1),
+        (Some(Matrix::new(other, width)), 1),
+        (None, rotation),
+    ] {
         let mut floats = values.to_vec();
         kernels.run_rows(RowOperation::Normalize {
             values: MatrixMut::new(&mut floats, width),
@@ -282,10 +292,11 @@ fn run_all(
             norm: Norm {
                 weight: &other[..width],
                 bias: &other[other.len() - width..],
-                balance: &other[..width],
+                balance: balance(rotation),
                 eps: 1e-12,
                 columns,
             },
+            scratch: &mut scratch,
             out: MatrixMut::new(&mut bytes, width),
             scales: &mut scales,
         });
@@ -296,11 +307,11 @@ fn run_all(
                 .scales(&scales),
         );
     }
-    for activation in [
-        Activation::Gelu,
-        Activation::GeluTanh,
-        Activation::Relu,
-        Activation::Tanh,
+    for (activation, rotation) in [
+        (Activation::Gelu, rotation),
+        (Activation::GeluTanh, 1),
+        (Activation::Relu, 1),
+        (Activation::Tanh, rotation),
     ] {
         let mut floats = values.to_vec();
         kernels.run_rows(RowOperation::Map {
@@ -313,21 +324,33 @@ fn run_all(
                 "{activation:?} padding"
             );
         }
-        let balance = (activation != Activation::Relu).then_some(&other[..width]);
+        let balance = (activation != Activation::Relu).then(|| balance(rotation));
         kernels.run_rows(RowOperation::Activate {
             values: Matrix::new(values, width),
             activation,
             balance,
-            scratch: &mut vec![f32::NAN; width],
+            scratch: &mut scratch,
             out: MatrixMut::new(&mut bytes, width),
             scales: &mut scales,
         });
         let activated = Written::default().bytes(kernels, &bytes).scales(&scales);
-        kernels.run_rows(RowOperation::Quantize {
-            values: Matrix::new(&floats, width),
-            balance,
-            out: MatrixMut::new(&mut bytes, width),
-            scales: &mut scales,
+        let (values, out) = (
+            Matrix::new(&floats, width),
+            MatrixMut::new(&mut bytes, width),
+        );
+        kernels.run_rows(match balance {
+            Some(balance) => RowOperation::QuantizeBalanced {
+                values,
+                balance,
+                scratch: &mut scratch,
+                out,
+                scales: &mut scales,
+            },
+            None => RowOperation::Quantize {
+                values,
+                out,
+                scales: &mut scales,
+            },
         });
         let quantized = Written::default().bytes(kernels, &bytes).scales(&scales);
         assert_eq!(
@@ -338,7 +361,6 @@ fn run_all(
     }
     kernels.run_rows(RowOperation::Quantize {
         values: Matrix::new(values, width),
-        balance: None,
         out: MatrixMut::new(&mut bytes, width),
         scales: &mut scales,
     });
@@ -424,7 +446,7 @@ fn row_operations_have_the_bits_of_scalar() {
     let mut random = Random(3);
     for kernels in sets() {
         for rows in [1, 2, 3, 4, 5, 15, 16, 17, 33] {
-            for columns in [1, 15, 16, 17, 26, 31, 32, 100, 312, 384] {
+            for columns in [1, 15, 16, 17, 26, 31, 32, 64, 100, 312, 384, 768] {
                 for scale in [0.0, 1e-40, 1e-20, 0.1, 1.0, 30.0, 1e9, 1e16, -1e16] {
                     let mut values = random.matrix(rows, columns, scale);
                     if scale < 0.0 {
@@ -587,10 +609,14 @@ fn layer_norm_and_quantization_are_near_f64() {
             norm: Norm {
                 weight: &weight,
                 bias: &bias,
-                balance: &vec![0.5; width],
+                balance: Balance {
+                    factors: &vec![0.5; width],
+                    rotation: 1,
+                },
                 eps: 1e-12,
                 columns,
             },
+            scratch: &mut vec![f32::NAN; width],
             out: MatrixMut::new(&mut bytes, width),
             scales: &mut scales,
         });
@@ -615,6 +641,60 @@ fn layer_norm_and_quantization_are_near_f64() {
     }
 }
 
+/// The rotation as its definition has it, against what is quantized.
+#[test]
+fn a_rotated_row_is_quantized_as_its_definition_says() {
+    for (columns, together) in [
+        (16, 1),
+        (32, 2),
+        (64, 4),
+        (384, 8),
+        (256, 16),
+        (768, 16),
+        (512, 16),
+        (312, 1),
+        (40, 1),
+    ] {
+        assert_eq!(rotated_vectors(columns), together, "{columns}");
+        let width = padded(columns);
+        let mut random = Random(9);
+        let values = random.matrix(1, columns, 1.0);
+        let factors = random.matrix(1, columns, 2.0);
+        let (mut bytes, mut scales) = (vec![0; width], [RowScale::default()]);
+        scalar::KERNELS.run_rows(RowOperation::QuantizeBalanced {
+            values: Matrix::new(&values, width),
+            balance: Balance {
+                factors: &factors,
+                rotation: together,
+            },
+            scratch: &mut vec![f32::NAN; width],
+            out: MatrixMut::new(&mut bytes, width),
+            scales: &mut scales,
+        });
+        let distance = width / PANEL / together * PANEL;
+        for (place, &byte) in bytes.iter().enumerate() {
+            let (number, first) = (place / distance, place % distance);
+            let exact: f64 = (0..together)
+                .map(|j| {
+                    let k = first + j * distance;
+                    let sign = if (number & j).count_ones() % 2 == 0 {
+                        1.0
+                    } else {
+                        -1.0
+                    };
+                    sign * f64::from(values[k]) * f64::from(factors[k])
+                })
+                .sum();
+            let scale = f64::from(scales[0].scale);
+            let back = scale * f64::from(i32::from(byte) - scales[0].zero_point);
+            assert!(
+                (back - exact).abs() <= scale * 0.501,
+                "{columns}: {place}: {back} {exact}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_row_of_zeros_is_exact() {
     for kernels in sets().into_iter().chain([&scalar::KERNELS]) {
@@ -622,7 +702,6 @@ fn a_row_of_zeros_is_exact() {
         let mut scales = [RowScale::default()];
         kernels.run_rows(RowOperation::Quantize {
             values: Matrix::new(&[0.0; 32], 32),
-            balance: None,
             out: MatrixMut::new(&mut bytes, 32),
             scales: &mut scales,
         });

@@ -24,7 +24,19 @@ pub(crate) struct RowScale {
 /// A row whose values span less than this is a row of zeros: its reciprocal would overflow.
 const MIN_RANGE: f32 = 1e-30;
 
-/// One piece of work between two products. Matrices are `[rows, padded columns]`.
+/// What is done to a row so that 8 bits say more of it; the weights that read it were done the
+/// contrary.
+#[derive(Clone, Copy)]
+pub(crate) struct Balance<'a> {
+    /// `[padded columns]`: by what each column is multiplied.
+    pub(crate) factors: &'a [f32],
+    /// Vectors that are then rotated together: a power of two that divides their number, and 1
+    /// for none. See [`crate::format::rotated_vectors`].
+    pub(crate) rotation: usize,
+}
+
+/// One piece of work between two products. Matrices are `[rows, padded columns]`. A `scratch` is
+/// a row: it stays in the first-level cache, where the rows of `values` do not.
 pub(crate) enum RowOperation<'a> {
     /// `out = word + position + token type`, each a row of integers times its scale.
     Embed {
@@ -38,6 +50,7 @@ pub(crate) enum RowOperation<'a> {
         values: MatrixMut<'a, f32>,
         residual: Option<Matrix<'a, f32>>,
         norm: Norm<'a>,
+        scratch: &'a mut [f32],
         out: MatrixMut<'a, u8>,
         scales: &'a mut [RowScale],
     },
@@ -45,16 +58,22 @@ pub(crate) enum RowOperation<'a> {
     Activate {
         values: Matrix<'a, f32>,
         activation: Activation,
-        balance: Option<&'a [f32]>,
-        /// A row: it stays in the first-level cache, where the rows of `values` do not.
+        balance: Option<Balance<'a>>,
         scratch: &'a mut [f32],
         out: MatrixMut<'a, u8>,
         scales: &'a mut [RowScale],
     },
     /// `values`, balanced and quantized to `out`.
+    QuantizeBalanced {
+        values: Matrix<'a, f32>,
+        balance: Balance<'a>,
+        scratch: &'a mut [f32],
+        out: MatrixMut<'a, u8>,
+        scales: &'a mut [RowScale],
+    },
+    /// `values`, quantized to `out`.
     Quantize {
         values: Matrix<'a, f32>,
-        balance: Option<&'a [f32]>,
         out: MatrixMut<'a, u8>,
         scales: &'a mut [RowScale],
     },
@@ -103,8 +122,8 @@ pub(crate) struct Norm<'a> {
     pub(crate) weight: &'a [f32],
     /// `[padded columns]`, zero in the padding.
     pub(crate) bias: &'a [f32],
-    /// `[padded columns]`: by what the output is multiplied before it is quantized.
-    pub(crate) balance: &'a [f32],
+    /// Of the output, before it is quantized.
+    pub(crate) balance: Balance<'a>,
     pub(crate) eps: f32,
     /// Columns that count.
     pub(crate) columns: usize,
@@ -124,13 +143,16 @@ pub(crate) fn run<S: Simd>(s: S, operation: RowOperation<'_>) {
             mut values,
             residual,
             norm,
+            scratch,
             mut out,
             scales,
         } => {
+            let scratch = &mut scratch[..values.columns()];
             for (i, scale) in scales.iter_mut().enumerate() {
-                let row = values.row_mut(i);
-                let range = normalize(s, row, residual.as_ref().map(|r| r.row(i)), norm);
-                *scale = quantize(s, row, Some(norm.balance), range, out.row_mut(i));
+                let residual = residual.as_ref().map(|r| r.row(i));
+                let range = normalize(s, values.row_mut(i), residual, norm, scratch);
+                let range = rotate(s, scratch, norm.balance.rotation, range);
+                *scale = quantize(s, scratch, range, out.row_mut(i));
             }
         }
         RowOperation::Activate {
@@ -142,28 +164,44 @@ pub(crate) fn run<S: Simd>(s: S, operation: RowOperation<'_>) {
             scales,
         } => {
             let scratch = &mut scratch[..values.columns()];
+            let (factors, rotation) = match balance {
+                Some(balance) => (Some(balance.factors), balance.rotation),
+                None => (None, 1),
+            };
             for (i, scale) in scales.iter_mut().enumerate() {
                 let row = values.row(i);
                 let range = match activation {
-                    Activation::Gelu => map(s, row, scratch, balance, gelu),
-                    Activation::GeluTanh => map(s, row, scratch, balance, gelu_tanh),
-                    Activation::Relu => map(s, row, scratch, balance, relu),
-                    Activation::Tanh => map(s, row, scratch, balance, tanh),
+                    Activation::Gelu => map(s, row, scratch, factors, gelu),
+                    Activation::GeluTanh => map(s, row, scratch, factors, gelu_tanh),
+                    Activation::Relu => map(s, row, scratch, factors, relu),
+                    Activation::Tanh => map(s, row, scratch, factors, tanh),
                 };
-                // The scratch is balanced already.
-                *scale = quantize(s, scratch, None, range, out.row_mut(i));
+                let range = rotate(s, scratch, rotation, range);
+                *scale = quantize(s, scratch, range, out.row_mut(i));
+            }
+        }
+        RowOperation::QuantizeBalanced {
+            values,
+            balance,
+            scratch,
+            mut out,
+            scales,
+        } => {
+            let scratch = &mut scratch[..values.columns()];
+            for (i, scale) in scales.iter_mut().enumerate() {
+                let range = map(s, values.row(i), scratch, Some(balance.factors), |_, x| x);
+                let range = rotate(s, scratch, balance.rotation, range);
+                *scale = quantize(s, scratch, range, out.row_mut(i));
             }
         }
         RowOperation::Quantize {
             values,
-            balance,
             mut out,
             scales,
         } => {
             for (i, scale) in scales.iter_mut().enumerate() {
                 let row = values.row(i);
-                let range = measure(s, row, balance);
-                *scale = quantize(s, row, balance, range, out.row_mut(i));
+                *scale = quantize(s, row, measure(s, row), out.row_mut(i));
             }
         }
         RowOperation::Map {
@@ -293,18 +331,65 @@ impl<S: Simd> Extremes<S> {
 }
 
 #[inline(always)]
-fn measure<S: Simd>(s: S, row: &[f32], balance: Option<&[f32]>) -> Range {
+fn measure<S: Simd>(s: S, row: &[f32]) -> Range {
     let mut extremes = Extremes::new(s);
-    for (vector, v) in vectors(row).iter().enumerate() {
-        extremes.include(s, apply_balance(s, s.load(v), balance, vector));
+    for v in vectors(row) {
+        extremes.include(s, s.load(v));
     }
     extremes.range(s)
 }
 
-/// Layer norm (arXiv 1607.06450) in two passes: the mean first, then the squared differences,
-/// so that nothing cancels.
+/// Rotates a row of this range in place, `together` vectors at a time, and returns its new range:
+/// see [`crate::format::rotated_vectors`]. By sums and differences of two vectors, the nearest
+/// first (the fast Walsh-Hadamard transform); two such steps are taken at once.
 #[inline(always)]
-fn normalize<S: Simd>(s: S, row: &mut [f32], residual: Option<&[f32]>, norm: Norm<'_>) -> Range {
+fn rotate<S: Simd>(s: S, row: &mut [f32], together: usize, range: Range) -> Range {
+    if together <= 1 {
+        return range;
+    }
+    let vectors = vectors_mut(row);
+    let mut distance = vectors.len() / together;
+    while distance * 4 <= vectors.len() {
+        for block in vectors.chunks_exact_mut(distance * 4) {
+            let (first, second) = block.split_at_mut(distance * 2);
+            let (a, b) = first.split_at_mut(distance);
+            let (c, d) = second.split_at_mut(distance);
+            for ((a, b), (c, d)) in a.iter_mut().zip(b).zip(c.iter_mut().zip(d)) {
+                let [w, x, y, z] = [&*a, b, c, d].map(|v| s.load(v));
+                let (sum, difference) = (s.add(w, x), s.sub(w, x));
+                let (other_sum, other_difference) = (s.add(y, z), s.sub(y, z));
+                s.store(s.add(sum, other_sum), a);
+                s.store(s.add(difference, other_difference), b);
+                s.store(s.sub(sum, other_sum), c);
+                s.store(s.sub(difference, other_difference), d);
+            }
+        }
+        distance *= 4;
+    }
+    if distance * 2 <= vectors.len() {
+        for block in vectors.chunks_exact_mut(distance * 2) {
+            let (a, b) = block.split_at_mut(distance);
+            for (a, b) in a.iter_mut().zip(b) {
+                let (x, y) = (s.load(a), s.load(b));
+                s.store(s.add(x, y), a);
+                s.store(s.sub(x, y), b);
+            }
+        }
+    }
+    measure(s, row)
+}
+
+/// Layer norm (arXiv 1607.06450) in two passes: the mean first, then the squared differences,
+/// so that nothing cancels. Writes the row, and `balanced` times the factors of its balance, whose
+/// range it returns.
+#[inline(always)]
+fn normalize<S: Simd>(
+    s: S,
+    row: &mut [f32],
+    residual: Option<&[f32]>,
+    norm: Norm<'_>,
+    balanced: &mut [f32],
+) -> Range {
     let (whole, rest) = (norm.columns / LANES, norm.columns % LANES);
     let mut sum = s.splat(0.0);
     match residual {
@@ -354,38 +439,34 @@ fn normalize<S: Simd>(s: S, row: &mut [f32], residual: Option<&[f32]>, norm: Nor
     let parameters = vectors(norm.weight)
         .iter()
         .zip(vectors(norm.bias))
-        .zip(vectors(norm.balance));
-    for (v, ((weight, bias), balance)) in vectors_mut(row).iter_mut().zip(parameters) {
+        .zip(vectors(norm.balance.factors));
+    let rows = vectors_mut(row).iter_mut().zip(vectors_mut(balanced));
+    for ((v, to), ((weight, bias), factor)) in rows.zip(parameters) {
         let x = s.mul(s.sub(s.load(v), mean), inverse);
         let y = s.mul_add(x, s.load(weight), s.load(bias));
         s.store(y, v);
-        let y = s.mul(y, s.load(balance));
+        let y = s.mul(y, s.load(factor));
+        s.store(y, to);
         extremes.include(s, y);
     }
     extremes.range(s)
 }
 
-/// `x`, the vector of a row with this number, times that of the balance.
-#[inline(always)]
-fn apply_balance<S: Simd>(s: S, x: S::F32, balance: Option<&[f32]>, vector: usize) -> S::F32 {
-    match balance {
-        Some(balance) => s.mul(x, s.load(&vectors(balance)[vector])),
-        None => x,
-    }
-}
-
-/// `out = function(row)`, balanced, and its range.
+/// `out = function(row) · factors`, and its range.
 #[inline(always)]
 fn map<S: Simd>(
     s: S,
     row: &[f32],
     out: &mut [f32],
-    balance: Option<&[f32]>,
+    factors: Option<&[f32]>,
     function: impl Fn(S, S::F32) -> S::F32,
 ) -> Range {
     let mut extremes = Extremes::new(s);
     for (vector, (v, to)) in vectors(row).iter().zip(vectors_mut(out)).enumerate() {
-        let y = apply_balance(s, function(s, s.load(v)), balance, vector);
+        let mut y = function(s, s.load(v));
+        if let Some(factors) = factors {
+            y = s.mul(y, s.load(&vectors(factors)[vector]));
+        }
         s.store(y, to);
         extremes.include(s, y);
     }
@@ -394,13 +475,7 @@ fn map<S: Simd>(
 
 /// Asymmetric 8 bits: zero is exact, and the row's extremes are at most half a step off.
 #[inline(always)]
-fn quantize<S: Simd>(
-    s: S,
-    row: &[f32],
-    balance: Option<&[f32]>,
-    range: Range,
-    out: &mut [u8],
-) -> RowScale {
+fn quantize<S: Simd>(s: S, row: &[f32], range: Range, out: &mut [u8]) -> RowScale {
     let span = range.high - range.low;
     if span < MIN_RANGE {
         out.fill(S::BYTE_XOR);
@@ -409,9 +484,8 @@ fn quantize<S: Simd>(
     let inverse = 255.0 / span;
     let zero_point = (-range.low * inverse).round_ties_even() as i32;
     let (factor, offset) = (s.splat(inverse), s.splat_i32(zero_point));
-    for (vector, (v, to)) in vectors(row).iter().zip(vectors_mut(out)).enumerate() {
-        let x = apply_balance(s, s.load(v), balance, vector);
-        let q = s.add_i32(s.round_i32(s.mul(x, factor)), offset);
+    for (v, to) in vectors(row).iter().zip(vectors_mut(out)) {
+        let q = s.add_i32(s.round_i32(s.mul(s.load(v), factor)), offset);
         s.store_u8(q, to);
     }
     RowScale {

@@ -175,6 +175,8 @@ pub(super) struct Choices {
     pub(super) head_activation: Activation,
     pub(super) problem: Problem,
     pub(super) head: Head,
+    /// Balanced inputs are rotated.
+    pub(super) rotates: bool,
 }
 
 pub(super) fn check_shape(shape: &Shape, required_features: u32) -> Result<Choices, Error> {
@@ -233,7 +235,22 @@ pub(super) fn check_shape(shape: &Shape, required_features: u32) -> Result<Choic
         head_activation: activation("shape, head activation", shape.head_activation)?,
         problem,
         head,
+        rotates: check_rotation(shape, required_features)?,
     })
+}
+
+/// Whether rows are rotated, which is only stated where there are rows that can be.
+fn check_rotation(shape: &Shape, required_features: u32) -> Result<bool, Error> {
+    let rotates = required_features & features::ROTATION != 0;
+    let widths = [shape.hidden, shape.intermediate];
+    if rotates && widths.map(|width| format::rotated_vectors(width as usize)) == [1, 1] {
+        return Err(malformed(
+            "header, required features",
+            "bit 2 only where the hidden or the intermediate size is a multiple of 32",
+            format_args!("{required_features:#x} with {widths:?}"),
+        ));
+    }
+    Ok(rotates)
 }
 
 /// The head, and that what depends on it fits.

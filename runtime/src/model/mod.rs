@@ -33,6 +33,8 @@ pub struct Model {
     head_activation: Activation,
     problem: Problem,
     head: Head,
+    /// Balanced inputs are rotated.
+    rotates: bool,
     version: (u16, u16),
     sections: [Section; SectionKind::ALL.len()],
     tensors: Vec<Tensor>,
@@ -408,6 +410,7 @@ impl Model {
             head_activation: choices.head_activation,
             problem: choices.problem,
             head: choices.head,
+            rotates: choices.rotates,
             version: (header.major, header.minor),
             sections,
             tensors,
@@ -466,6 +469,15 @@ impl Model {
 
     pub(crate) fn activation(&self) -> Activation {
         self.activation
+    }
+
+    /// Vectors that are rotated together in a balanced row of this many columns, a dimension of
+    /// the shape: see [`format::rotated_vectors`].
+    pub(crate) fn rotation(&self, columns: u32) -> usize {
+        match self.rotates {
+            true => format::rotated_vectors(columns as usize),
+            false => 1,
+        }
     }
 
     pub(crate) fn head_activation(&self) -> Activation {

@@ -97,10 +97,12 @@ impl Model {
         };
         let hidden = f64::from(self.shape.hidden);
         // |y| <= |weight| √n + |bias|: a normalized row of n values has none above √n.
-        let norm = |name: &str, layer: usize, norm: NormWeights<'_>| {
+        // Each of n values that are rotated together is a sum of n.
+        let norm = |name: &str, layer: usize, norm: NormWeights<'_>, rotation: usize| {
             let (weight, bias) = (largest(norm.weight), largest(norm.bias));
             let output = check(name, layer, weight * hidden.sqrt() + bias)?;
-            let balanced = check(name, layer, output * largest(norm.balance))?;
+            let balanced = output * largest(norm.balance) * rotation as f64;
+            let balanced = check(name, layer, balanced)?;
             Ok::<_, Error>((output, balanced))
         };
         // An activation is at most 255 steps from zero, a step is at most the span of its row,
@@ -133,7 +135,8 @@ impl Model {
         ] {
             check(name, 0, scale * steps)?;
         }
-        let (mut residual, mut input) = norm("embedding norm", 0, self.embedding_norm())?;
+        let rotation = self.rotation(self.shape.hidden);
+        let (mut residual, mut input) = norm("embedding norm", 0, self.embedding_norm(), rotation)?;
         for index in 0..self.shape.layers as usize {
             let layer = self.layer(index);
             let attended = linear("query, key and value", index, layer.query_key_value, input)?;
@@ -142,20 +145,27 @@ impl Model {
             check("attention scores", index, attended * attended / LIMIT)?;
             let output = linear("attention output", index, layer.attention_output, attended)?;
             check("attention output", index, output + residual)?;
-            (residual, input) = norm("attention norm", index, layer.attention_norm)?;
+            (residual, input) = norm("attention norm", index, layer.attention_norm, rotation)?;
             let inner = linear("feed forward in", index, layer.feed_forward_in, input)?;
-            let balance = largest(layer.feed_forward_balance);
-            let inner = check("feed forward balance", index, inner * balance)?;
+            let inner = inner
+                * largest(layer.feed_forward_balance)
+                * self.rotation(self.shape.intermediate) as f64;
+            let inner = check("feed forward balance", index, inner)?;
             let output = linear("feed forward out", index, layer.feed_forward_out, inner)?;
             check("feed forward out", index, output + residual)?;
-            (residual, input) = norm("feed forward norm", index, layer.feed_forward_norm)?;
+            (residual, input) = norm(
+                "feed forward norm",
+                index,
+                layer.feed_forward_norm,
+                rotation,
+            )?;
         }
         if self.head.has_dense() {
             // A tanh reaches 1 whatever it is given.
             input = linear("head", 0, self.head_dense(), input)?.max(1.0);
         }
         if self.head.has_norm() {
-            (_, input) = norm("head norm", 0, self.head_norm())?;
+            (_, input) = norm("head norm", 0, self.head_norm(), 1)?;
         }
         // A sum of logits over all tokens, as in the self-test, stays in range too: there are
         // at most 2^16, and the limit is far below the largest float.
