@@ -6,9 +6,9 @@
 //! quantized, and the weights that read it are divided by `f_k` before they are: the product
 //! is the same, the errors are smaller.
 //!
-//! By largest magnitudes a factor is `√(w_k / x_k)`. Where there is calibration text, factors make
-//! the expected error of the product's outputs least instead. Rounding
-//! to steps of `s` has the variance `s² / 12`, so over rows `x` and outputs `n`
+//! By the sizes of columns a factor is `√(w_k / x_k)`. Where there is calibration text, factors
+//! make the expected error of the product's outputs least instead. Rounding to steps of `s` has the
+//! variance `s² / 12`, so over rows `x` and outputs `n`
 //!
 //! ```text
 //! inputs:   mean_x(range(f x)²) / (12 · 255²) · Σ_nk (W_nk / f_k)²
@@ -16,8 +16,8 @@
 //! ```
 //!
 //! Errors of weights are the same for every token and add up where those of inputs cancel, so they
-//! count [`WEIGHT_ERRORS`] times. The sum is made small by gradient descent over the logarithms of the factors (Adam,
-//! arXiv 1412.6980), which begins at the factors by largest magnitudes.
+//! count [`WEIGHT_ERRORS`] times. The sum is made small by gradient descent over the logarithms of
+//! the factors (Adam, arXiv 1412.6980), which begins at the factors by largest magnitudes.
 //!
 //! Where the input is then rotated ([`crate::rotation`]), `f x` and `W / f` are what the rotation
 //! makes of them, and both errors are divided by as many as are rotated together.
@@ -45,13 +45,41 @@ const RATE: f64 = 0.03;
 /// Rows and outputs that the descent looks at, evenly spaced, of as many as there are.
 const MOST_ROWS: usize = 768;
 
-/// The factors of an input by largest magnitudes, from some rows of it and the weights that read
-/// it, each `[outputs, inputs]`.
-pub(crate) fn balance_largest(rows: &InputRows, weights: &[&[f32]]) -> Vec<f32> {
-    match balance_magnitudes(&rows.largest(), &largest_weights(rows.columns(), weights)) {
-        Some(factors) => center(&factors),
-        None => vec![1.0; rows.columns()],
+/// The factors of an input by the sizes of its columns, from some rows of it and the weights that
+/// read it, each `[outputs, inputs]`.
+///
+/// The size of a column is its largest magnitude. Where it is then rotated, it is one of several
+/// in a sum: of as many as there are columns, root mean squares would be what counts (the factors
+/// `√(w / x)` of these make the product of both sums of squares least, by the Cauchy-Schwarz
+/// inequality). Of 8 or 16, the geometric mean of the two is taken.
+pub(crate) fn balance_sizes(rows: &InputRows, weights: &[&[f32]], rotation: Rotation) -> Vec<f32> {
+    let columns = rows.columns();
+    let (mut inputs, mut outputs) = (rows.largest(), largest_weights(columns, weights));
+    if rotation.together() > 1 {
+        let between = |largest: &mut [f32], squares: &[f64]| {
+            for (size, square) in largest.iter_mut().zip(squares) {
+                *size = (f64::from(*size) * square.sqrt()).sqrt() as f32;
+            }
+        };
+        between(&mut inputs, &rows.mean_squares());
+        between(&mut outputs, &weight_squares(columns, weights));
     }
+    match balance_magnitudes(&inputs, &outputs) {
+        Some(factors) => center(&factors),
+        None => vec![1.0; columns],
+    }
+}
+
+/// `[inputs]`: the sums of the weights' squares.
+fn weight_squares(columns: usize, weights: &[&[f32]]) -> Vec<f64> {
+    let mut squares = vec![0.0; columns];
+    let rows = weights.iter().flat_map(|rows| rows.chunks_exact(columns));
+    for row in rows {
+        for (sum, &w) in squares.iter_mut().zip(row) {
+            *sum += f64::from(w) * f64::from(w);
+        }
+    }
+    squares
 }
 
 /// The factors of an input that is then rotated that make the expected error least, from
@@ -79,7 +107,7 @@ fn largest_weights(columns: usize, weights: &[&[f32]]) -> Vec<f32> {
     largest
 }
 
-/// The factors from the largest magnitudes of the inputs and of the weights that read them; none
+/// The factors from the sizes of the inputs and of the weights that read them; none
 /// where all of one are zero: there is no burden to share.
 fn balance_magnitudes(inputs: &[f32], weights: &[f32]) -> Option<Vec<f64>> {
     let (inputs, weights) = (floored(inputs), floored(weights));
@@ -137,12 +165,6 @@ impl<'a> Descent<'a> {
             .iter()
             .flat_map(|weights| weights.chunks_exact(columns))
             .collect();
-        let mut weight_squares = vec![0.0; columns];
-        for row in &all {
-            for (sum, &w) in weight_squares.iter_mut().zip(*row) {
-                *sum += f64::from(w) * f64::from(w);
-            }
-        }
         let outputs = thin(&all);
         Self {
             columns,
@@ -150,7 +172,7 @@ impl<'a> Descent<'a> {
             rows: thin(&rows.iter().collect::<Vec<_>>()),
             outputs_each: all.len() as f64 / outputs.len() as f64,
             outputs,
-            weight_squares,
+            weight_squares: weight_squares(columns, weights),
             input_squares: rows.mean_squares(),
         }
     }

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use filbert::format::padded;
 use filbert::{Input, Model, ObservedInputs, ObservedRows, Options, Runner};
 
-use crate::balance::{balance_errors, balance_largest};
+use crate::balance::{balance_errors, balance_sizes};
 use crate::checkpoint::{Checkpoint, LayerParameter, Parameter};
 use crate::config::Config;
 use crate::dataset::Dataset;
@@ -397,7 +397,7 @@ fn choose_input(
         let weights: Vec<&[f32]> = weights.iter().map(|(_, weights)| &weights[..]).collect();
         match calibrated {
             true => balance_errors(&rows, &weights, rotation),
-            false => balance_largest(&rows, &weights),
+            false => balance_sizes(&rows, &weights, rotation),
         }
     };
     let mut means = rows.means();
