@@ -1298,7 +1298,14 @@ fn conversion_measures_the_tags_of_words() {
     assert_eq!(report["spans"]["f1"], 1.0);
     assert!(report["spans"]["reference_f1"].is_f64(), "{report}");
     let page = fs::read_to_string(&page).unwrap();
-    assert!(page.contains("F1 of spans") && page.contains("Words whose label changed"));
+    for part in [
+        "F1 of spans",
+        "Kind by kind",
+        "Label by label",
+        "Words whose label changed",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
     // A word is shown in its text.
     let shown = |text: &str| {
         text.split(' ')

@@ -35,7 +35,22 @@ pub(super) fn page(
     let _ = writeln!(page, "<h1>What int8 costs: {title}</h1>");
     push_facts(&mut page, evaluation);
     push_plots(&mut page, texts);
-    push_classes(&mut page, evaluation);
+    if let Some(spans) = &evaluation.spans {
+        let reference = spans.reference_per_type.as_deref();
+        push_classes(
+            &mut page,
+            ("Kind by kind", "kind"),
+            &spans.per_type,
+            reference,
+        );
+    }
+    let reference = evaluation.reference_per_class.as_deref();
+    push_classes(
+        &mut page,
+        ("Label by label", "label"),
+        &evaluation.per_class,
+        reference,
+    );
     push_products(&mut page, products);
     push_texts(&mut page, evaluation, texts, dataset);
     page.push_str("</body>\n</html>\n");
@@ -199,16 +214,23 @@ fn begin_svg(label: &str) -> String {
     format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{label}\">\n")
 }
 
-fn push_classes(page: &mut String, evaluation: &Evaluation) {
-    let Some(reference) = &evaluation.reference_per_class else {
+/// Figures of classes, each a row, below a title; the first column has a name.
+fn push_classes(
+    page: &mut String,
+    (title, name): (&str, &str),
+    classes: &[ClassFigures],
+    reference: Option<&[ClassFigures]>,
+) {
+    let Some(reference) = reference else {
         return;
     };
-    page.push_str(
-        "<h2>Label by label</h2>\n<div class=\"wide\"><table>\n<tr><th class=\"left\">label</th>\
+    let _ = writeln!(
+        page,
+        "<h2>{title}</h2>\n<div class=\"wide\"><table>\n<tr><th class=\"left\">{name}</th>\
          <th>support</th><th>precision</th><th>in float32</th><th>recall</th><th>in float32</th>\
-         <th>F1</th><th>in float32</th></tr>\n",
+         <th>F1</th><th>in float32</th></tr>"
     );
-    for (int8, float32) in evaluation.per_class.iter().zip(reference) {
+    for (int8, float32) in classes.iter().zip(reference) {
         let figure = |of: fn(&ClassFigures) -> f64| {
             format!(
                 "<td>{}</td><td>{}</td>",
