@@ -201,7 +201,7 @@ impl RowBenchmark {
             }
             RowKernel::Gelu => RowOperation::Activate {
                 values: Matrix::new(values, width),
-                activation: Activation::Gelu,
+                activation: Some(Activation::Gelu),
                 balance: Some(balance),
                 scratch: self.scratch.first(width),
                 out,

@@ -374,9 +374,10 @@ fn finish_rows(
         });
         let values = Matrix::new(wide, intermediate);
         observed.feed_forward_out.add(values);
-        executor.kernels.run_rows(RowOperation::QuantizeBalanced {
+        executor.kernels.run_rows(RowOperation::Activate {
             values,
-            balance,
+            activation: None,
+            balance: Some(balance),
             scratch: threads[0].balanced.first(intermediate),
             out,
             scales,

@@ -130,7 +130,7 @@ impl<'a> Executor<'a> {
         self.for_each_quantized_block(values, threads, out, scales, |scratch, block| {
             self.kernels.run_rows(RowOperation::Activate {
                 values: block.values,
-                activation,
+                activation: Some(activation),
                 balance,
                 scratch: scratch.balanced.first(values.columns()),
                 out: block.out,

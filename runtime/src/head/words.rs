@@ -82,9 +82,10 @@ pub(crate) fn multiply_vocabulary(session: &Session, row: &[f32], logits: &mut V
     values.resize(hidden, 0.0);
     let mut quantized = vec![0; hidden];
     let mut scales = [RowScale::default()];
-    session.kernels.run_rows(RowOperation::QuantizeBalanced {
+    session.kernels.run_rows(RowOperation::Activate {
         values: Matrix::new(&values, hidden),
-        balance: layer_norm(model.shape(), model.head_norm(), 1).balance,
+        activation: None,
+        balance: Some(layer_norm(model.shape(), model.head_norm(), 1).balance),
         scratch: &mut vec![0.0; hidden],
         out: MatrixMut::new(&mut quantized, hidden),
         scales: &mut scales,

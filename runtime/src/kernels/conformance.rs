@@ -327,7 +327,7 @@ fn run_all(
         let balance = (activation != Activation::Relu).then(|| balance(rotation));
         kernels.run_rows(RowOperation::Activate {
             values: Matrix::new(values, width),
-            activation,
+            activation: Some(activation),
             balance,
             scratch: &mut scratch,
             out: MatrixMut::new(&mut bytes, width),
@@ -339,8 +339,9 @@ fn run_all(
             MatrixMut::new(&mut bytes, width),
         );
         kernels.run_rows(match balance {
-            Some(balance) => RowOperation::QuantizeBalanced {
+            Some(_) => RowOperation::Activate {
                 values,
+                activation: None,
                 balance,
                 scratch: &mut scratch,
                 out,
@@ -661,12 +662,13 @@ fn a_rotated_row_is_quantized_as_its_definition_says() {
         let values = random.matrix(1, columns, 1.0);
         let factors = random.matrix(1, columns, 2.0);
         let (mut bytes, mut scales) = (vec![0; width], [RowScale::default()]);
-        scalar::KERNELS.run_rows(RowOperation::QuantizeBalanced {
+        scalar::KERNELS.run_rows(RowOperation::Activate {
             values: Matrix::new(&values, width),
-            balance: Balance {
+            activation: None,
+            balance: Some(Balance {
                 factors: &factors,
                 rotation: together,
-            },
+            }),
             scratch: &mut vec![f32::NAN; width],
             out: MatrixMut::new(&mut bytes, width),
             scales: &mut scales,

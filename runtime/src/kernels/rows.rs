@@ -54,19 +54,11 @@ pub(crate) enum RowOperation<'a> {
         out: MatrixMut<'a, u8>,
         scales: &'a mut [RowScale],
     },
-    /// `activation(values)`, balanced and quantized to `out`.
+    /// `activation(values)`, or the values themselves, balanced and quantized to `out`.
     Activate {
         values: Matrix<'a, f32>,
-        activation: Activation,
+        activation: Option<Activation>,
         balance: Option<Balance<'a>>,
-        scratch: &'a mut [f32],
-        out: MatrixMut<'a, u8>,
-        scales: &'a mut [RowScale],
-    },
-    /// `values`, balanced and quantized to `out`.
-    QuantizeBalanced {
-        values: Matrix<'a, f32>,
-        balance: Balance<'a>,
         scratch: &'a mut [f32],
         out: MatrixMut<'a, u8>,
         scales: &'a mut [RowScale],
@@ -171,26 +163,13 @@ pub(crate) fn run<S: Simd>(s: S, operation: RowOperation<'_>) {
             for (i, scale) in scales.iter_mut().enumerate() {
                 let row = values.row(i);
                 let range = match activation {
-                    Activation::Gelu => map(s, row, scratch, factors, gelu),
-                    Activation::GeluTanh => map(s, row, scratch, factors, gelu_tanh),
-                    Activation::Relu => map(s, row, scratch, factors, relu),
-                    Activation::Tanh => map(s, row, scratch, factors, tanh),
+                    None => map(s, row, scratch, factors, |_, x| x),
+                    Some(Activation::Gelu) => map(s, row, scratch, factors, gelu),
+                    Some(Activation::GeluTanh) => map(s, row, scratch, factors, gelu_tanh),
+                    Some(Activation::Relu) => map(s, row, scratch, factors, relu),
+                    Some(Activation::Tanh) => map(s, row, scratch, factors, tanh),
                 };
                 let range = rotate(s, scratch, rotation, range);
-                *scale = quantize(s, scratch, range, out.row_mut(i));
-            }
-        }
-        RowOperation::QuantizeBalanced {
-            values,
-            balance,
-            scratch,
-            mut out,
-            scales,
-        } => {
-            let scratch = &mut scratch[..values.columns()];
-            for (i, scale) in scales.iter_mut().enumerate() {
-                let range = map(s, values.row(i), scratch, Some(balance.factors), |_, x| x);
-                let range = rotate(s, scratch, balance.rotation, range);
                 *scale = quantize(s, scratch, range, out.row_mut(i));
             }
         }
