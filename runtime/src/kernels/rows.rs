@@ -24,8 +24,8 @@ pub(crate) struct RowScale {
 /// A row whose values span less than this is a row of zeros: its reciprocal would overflow.
 const MIN_RANGE: f32 = 1e-30;
 
-/// What is done to a row so that 8 bits say more of it; the weights that read it were done the
-/// contrary.
+/// What is done to a row so that 8 bits say more of it; the weights that read it have the inverse
+/// in them.
 #[derive(Clone, Copy)]
 pub(crate) struct Balance<'a> {
     /// `[padded columns]`: by what each column is multiplied.
