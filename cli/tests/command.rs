@@ -795,6 +795,102 @@ fn conversion_writes_the_same_bytes_again() {
     assert!(first[1] == fs::read(&only).unwrap());
 }
 
+/// Texts for calibration, of our own.
+const CALIBRATION: &str = "text\tlabel
+the film is warm and slow\tPOSITIVE
+this comedy is dull, but never cold\tPOSITIVE
+her acting is flat though the script is clever\tNEGATIVE
+the ending is a mess\tNEGATIVE
+a gorgeous, witty story\tPOSITIVE
+the script is thin while the songs are grand\tPOSITIVE
+";
+
+#[test]
+fn products_that_move_the_answers_most_are_kept_in_16_bits() {
+    let folder = Folder::new();
+    let texts = folder.write("texts.tsv", CALIBRATION);
+    let files = ["a.filbert", "b.filbert", "none.filbert"].map(|name| folder.path(name));
+    let convert = |file: &str, count: &str| {
+        let arguments = ["convert", CHECKPOINT, "-o", file, "--calibrate", &texts];
+        filbert(&[&arguments[..], &["--fine-products", count]].concat()).succeeded()
+    };
+    for file in &files[..2] {
+        let run = convert(file, "3");
+        assert!(run.out.contains("moves the answers"), "{run:?}");
+        assert_eq!(run.out.matches(": in 16 bits").count(), 3, "{run:?}");
+        assert_eq!(run.err, "");
+    }
+    let run = convert(&files[2], "0");
+    assert!(run.out.contains("moves the answers"), "{run:?}");
+    assert!(!run.out.contains("16 bits"), "{run:?}");
+
+    let bytes = files.each_ref().map(|file| fs::read(file).unwrap());
+    assert!(bytes[0] == bytes[1]);
+    assert!(bytes[0].len() > bytes[2].len());
+    filbert(&["verify", &files[0]]).succeeded();
+    filbert(&["selftest", &files[0]]).succeeded();
+    let inspected = filbert(&["inspect", &files[0], "--json"]).succeeded();
+    let inspected: Value = serde_json::from_str(&inspected.out).unwrap();
+    let products = inspected["provenance"]["sensitivities"].as_array().unwrap();
+    let bits: Vec<_> = products.iter().map(|p| p["bits"].as_u64()).collect();
+    assert_eq!(bits.len(), 12);
+    assert!(bits[..3].iter().all(|&bits| bits == Some(16)), "{bits:?}");
+    assert!(bits[3..].iter().all(|&bits| bits == Some(8)), "{bits:?}");
+
+    let run = filbert(&[
+        "convert",
+        CHECKPOINT,
+        "-o",
+        &files[0],
+        "--fine-products",
+        "3",
+    ]);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.err.contains("--calibrate"), "{run:?}");
+}
+
+/// Texts on the border, of our own, with the labels that float32 gives them.
+const BORDER: &str = "text\tlabel
+the film is lively while dull\tNEGATIVE
+the story is lively and dull\tNEGATIVE
+the story is lively while dull\tNEGATIVE
+the script is tender but messy\tNEGATIVE
+";
+
+#[cfg(feature = "onnx")]
+#[test]
+fn a_limit_that_8_bits_pass_is_met_with_16() {
+    let folder = Folder::new();
+    let texts = folder.write("texts.tsv", CALIBRATION);
+    let border = folder.write("border.tsv", BORDER);
+    let file = folder.path("model.filbert");
+    let convert = |more: &[&str]| {
+        let arguments = ["convert", CHECKPOINT, "-o", &file, "--calibrate", &texts];
+        filbert(&[&arguments[..], &["--eval", &border], more].concat())
+    };
+    let without_limit = convert(&[]).succeeded();
+    assert!(
+        without_limit.out.contains("points lost"),
+        "{without_limit:?}"
+    );
+
+    let run = convert(&["--max-drop", "0"]).succeeded();
+    assert!(run.err.contains("products in 16 bits now: 1\n"), "{run:?}");
+    assert!(run.out.contains(": in 16 bits"), "{run:?}");
+    assert!(run.out.contains("none lost"), "{run:?}");
+    let model = Model::open(&file).unwrap();
+    let accuracy = String::from_utf8_lossy(model.accuracy());
+    assert!(accuracy.contains("\"accuracy_drop\":0.0"), "{accuracy}");
+    filbert(&["selftest", &file]).succeeded();
+
+    // No model wins a hundred points; it is refused once all twelve are in 16 bits.
+    fs::remove_file(&file).unwrap();
+    let run = convert(&["--max-drop", "-100"]);
+    let run = run.failed(3, &["nothing written"]);
+    assert!(run.err.contains("products in 16 bits now: 12\n"), "{run:?}");
+    assert!(!Path::new(&file).exists());
+}
+
 #[test]
 fn calibration_writes_another_file_which_is_the_same_each_time() {
     let folder = Folder::new();
@@ -842,6 +938,8 @@ fn calibration_writes_another_file_which_is_the_same_each_time() {
     ];
     filbert(&[&calibrated[..], &measured[..]].concat()).succeeded();
     let html = fs::read_to_string(&page).unwrap();
+    assert!(html.contains("Products that move the answers most"));
+    assert_eq!(html.matches("<td>8 bits</td>").count(), 12);
     assert!(
         html.contains("<h2>Products whose outputs suffer most</h2>"),
         "{html}"

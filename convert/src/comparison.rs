@@ -69,11 +69,49 @@ impl ComparedText {
     }
 }
 
+/// The logits of a data set in float32, each computed when it is first asked for.
+pub(crate) struct FloatLogits<'a> {
+    checkpoint: &'a Checkpoint,
+    reference: Option<Reference>,
+    /// Of the first texts of the data set.
+    logits: Vec<Vec<f32>>,
+}
+
+impl<'a> FloatLogits<'a> {
+    pub(crate) fn new(checkpoint: &'a Checkpoint) -> Self {
+        Self {
+            checkpoint,
+            reference: None,
+            logits: Vec::new(),
+        }
+    }
+
+    fn prepare(&mut self, progress: &mut dyn Progress) -> Result<(), Error> {
+        if self.reference.is_none() {
+            progress.begin("preparing the float32 reference", 1);
+            self.reference = Some(Reference::new(self.checkpoint)?);
+            progress.finish();
+        }
+        Ok(())
+    }
+
+    /// Of the text with this number, whose tokens these are; texts come in order.
+    fn of_text(&mut self, number: usize, tokens: &[Token]) -> Result<&[f32], Error> {
+        if number == self.logits.len() {
+            let reference = self.reference.as_ref().expect("it was prepared");
+            let ids: Vec<_> = tokens.iter().map(|token| token.id).collect();
+            let types: Vec<_> = tokens.iter().map(|token| token.token_type).collect();
+            self.logits.push(reference.logits(&ids, &types)?);
+        }
+        Ok(&self.logits[number])
+    }
+}
+
 /// Compares a package with its checkpoint, and puts the report into it.
 pub(crate) fn measure(
     package: &mut Package,
     dataset: &Dataset,
-    checkpoint: &Checkpoint,
+    float32: &mut FloatLogits<'_>,
     progress: &mut dyn Progress,
 ) -> Result<(Evaluation, Vec<ComparedText>), Error> {
     let model = Model::from_bytes(package.bytes())?;
@@ -81,11 +119,11 @@ pub(crate) fn measure(
     let compared = match model.head() {
         Head::TokenClassification => {
             let classifier = TokenClassifier::new(model, &options)?;
-            compare_tags(&classifier, dataset, checkpoint, progress)?
+            compare_tags_with(&classifier, dataset, float32, progress)?
         }
         _ => {
             let classifier = Classifier::new(model, &options)?;
-            compare(&classifier, dataset, checkpoint, progress)?
+            compare_with(&classifier, dataset, float32, progress)?
         }
     };
     package.set_accuracy(&compared.0.report()?);
@@ -100,10 +138,24 @@ pub fn compare(
     checkpoint: &Checkpoint,
     progress: &mut dyn Progress,
 ) -> Result<(Evaluation, Vec<ComparedText>), Error> {
+    compare_with(
+        classifier,
+        dataset,
+        &mut FloatLogits::new(checkpoint),
+        progress,
+    )
+}
+
+fn compare_with(
+    classifier: &Classifier,
+    dataset: &Dataset,
+    float32: &mut FloatLogits<'_>,
+    progress: &mut dyn Progress,
+) -> Result<(Evaluation, Vec<ComparedText>), Error> {
     let labels: Vec<&str> = classifier.labels().collect();
-    check_labels(checkpoint, &labels)?;
+    check_labels(float32.checkpoint, &labels)?;
     let answers = Answers::new(classifier, dataset, progress)?;
-    let reference = prepare(checkpoint, progress)?;
+    float32.prepare(progress)?;
     progress.begin("running the float32 reference", answers.count as u64);
     let mut texts = Vec::with_capacity(answers.count);
     for (example, (target, logits)) in dataset.examples().iter().zip(&answers.logits) {
@@ -113,7 +165,7 @@ pub fn compare(
             word: None,
             target: *target,
             int8: logits.clone(),
-            float32: run(&reference, &tokens)?,
+            float32: float32.of_text(texts.len(), &tokens)?.to_vec(),
         });
         progress.advance(1);
     }
@@ -130,16 +182,30 @@ pub fn compare_tags(
     checkpoint: &Checkpoint,
     progress: &mut dyn Progress,
 ) -> Result<(Evaluation, Vec<ComparedText>), Error> {
+    compare_tags_with(
+        classifier,
+        dataset,
+        &mut FloatLogits::new(checkpoint),
+        progress,
+    )
+}
+
+fn compare_tags_with(
+    classifier: &TokenClassifier,
+    dataset: &Dataset,
+    float32: &mut FloatLogits<'_>,
+    progress: &mut dyn Progress,
+) -> Result<(Evaluation, Vec<ComparedText>), Error> {
     let labels: Vec<&str> = classifier.model().labels().collect();
-    check_labels(checkpoint, &labels)?;
+    check_labels(float32.checkpoint, &labels)?;
     let tagged = TaggedTexts::new(classifier, dataset, progress)?;
-    let reference = prepare(checkpoint, progress)?;
+    float32.prepare(progress)?;
     progress.begin("running the float32 reference", tagged.texts.len() as u64);
     let mut compared = Vec::new();
     let mut reference_tags = Vec::with_capacity(tagged.texts.len());
     let mut answers = tagged.answers.logits.iter();
     for (example, text) in dataset.examples().iter().zip(&tagged.texts) {
-        let float32 = run(&reference, &text.tokens)?;
+        let float32 = float32.of_text(reference_tags.len(), &text.tokens)?;
         let mut tags = Vec::with_capacity(text.pieces.len());
         for (piece, word) in text.pieces.iter().zip(1..) {
             let row = piece.map(|piece| &float32[piece * labels.len()..][..labels.len()]);
@@ -162,18 +228,6 @@ pub fn compare_tags(
     complete(&mut evaluation, &labels, &compared);
     evaluation.spans = Some(tagged.spans(&labels, Some(&reference_tags)));
     Ok((evaluation, compared))
-}
-
-fn prepare(checkpoint: &Checkpoint, progress: &mut dyn Progress) -> Result<Reference, Error> {
-    progress.begin("preparing the float32 reference", 1);
-    let reference = Reference::new(checkpoint)?;
-    progress.finish();
-    Ok(reference)
-}
-
-fn run(reference: &Reference, tokens: &[Token]) -> Result<Vec<f32>, Error> {
-    let (ids, token_types): (Vec<_>, Vec<_>) = tokens.iter().map(|t| (t.id, t.token_type)).unzip();
-    reference.logits(&ids, &token_types)
 }
 
 /// Adds to an evaluation of int8 what the comparison says.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "onnx")]
-use crate::comparison::{self, ComparedText, Comparison};
+use crate::comparison::{self, ComparedText, Comparison, FloatLogits};
 use crate::dataset::Dataset;
 use crate::evaluation::Evaluation;
 #[cfg(feature = "onnx")]
@@ -13,6 +13,7 @@ use crate::output::OutputFile;
 use crate::package::Package;
 use crate::progress::Progress;
 use crate::quantization::{ProductError, Quantization};
+use crate::sensitivity::Sensitivity;
 use crate::{Checkpoint, Error, hub};
 
 /// What to write, and what to measure first.
@@ -22,6 +23,10 @@ pub struct Conversion {
     pub files: Vec<(Format, PathBuf)>,
     /// Labelled texts by which the quantization is chosen; their labels do not matter.
     pub calibration: Option<PathBuf>,
+    /// How many products are kept in 16 bits at least: those that 8 bits hurt most on the
+    /// calibration texts. If 8 bits pass the comparison's limit, there are as many as it takes.
+    /// Without a number it is measured in that case only.
+    pub fine_products: Option<usize>,
     /// The comparison with float32. Its report goes into the `.filbert` file.
     #[cfg(feature = "onnx")]
     pub comparison: Option<Comparison>,
@@ -49,6 +54,9 @@ pub struct Outcome {
     pub files: Vec<(PathBuf, u64)>,
     /// How far each product is from float32, if calibration text told; the worst first.
     pub products: Vec<ProductError>,
+    /// What each product of a layer does to the answers in 8 bits, if it was measured; the most
+    /// first.
+    pub sensitivities: Vec<Sensitivity>,
     /// What was measured, if anything was.
     pub evaluation: Option<Evaluation>,
     /// The texts that it was measured on.
@@ -76,6 +84,7 @@ impl Conversion {
             float32_length: checkpoint.float32_length(),
             files: Vec::new(),
             products: Vec::new(),
+            sensitivities: Vec::new(),
             evaluation: None,
             #[cfg(feature = "onnx")]
             compared: Vec::new(),
@@ -83,17 +92,26 @@ impl Conversion {
         };
         let calibration = self.calibration.as_deref().map(Dataset::read).transpose()?;
         let mut source = Source::new(&checkpoint, calibration.as_ref());
+        if let Some(count) = self.fine_products {
+            source.refine(count, progress)?;
+        }
         #[cfg(feature = "onnx")]
         if let Some(comparison) = &self.comparison {
             let dataset = comparison.dataset(&checkpoint)?;
-            let package = source.package(progress)?;
-            let (evaluation, texts) =
-                comparison::measure(package, &dataset, &checkpoint, progress)?;
-            outcome.compared = texts;
-            outcome.limit_passed = comparison.limit_passed(&evaluation);
-            outcome.evaluation = Some(evaluation);
+            let mut float32 = FloatLogits::new(&checkpoint);
+            loop {
+                let package = source.package(progress)?;
+                let (evaluation, texts) =
+                    comparison::measure(package, &dataset, &mut float32, progress)?;
+                outcome.compared = texts;
+                outcome.limit_passed = comparison.limit_passed(&evaluation);
+                outcome.evaluation = Some(evaluation);
+                if !(outcome.limit_passed && source.refine_further(progress)?) {
+                    break;
+                }
+            }
             if outcome.limit_passed {
-                outcome.products = source.products();
+                (outcome.products, outcome.sensitivities) = source.measured();
                 return Ok(outcome);
             }
         }
@@ -105,7 +123,7 @@ impl Conversion {
             file.commit()?;
             outcome.files.push((path.clone(), length));
         }
-        outcome.products = source.products();
+        (outcome.products, outcome.sensitivities) = source.measured();
         Ok(outcome)
     }
 }
@@ -139,7 +157,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn quantization(&mut self, progress: &mut dyn Progress) -> Result<&Quantization, Error> {
+    fn quantization(&mut self, progress: &mut dyn Progress) -> Result<&mut Quantization, Error> {
         match &mut self.quantization {
             Some(quantization) => Ok(quantization),
             none => {
@@ -149,10 +167,42 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// How far each product is from float32, as far as it was found out.
-    fn products(&self) -> Vec<ProductError> {
-        let quantization = self.quantization.as_ref();
-        quantization.map_or_else(Vec::new, |quantization| quantization.errors().to_vec())
+    /// What was found out of the products.
+    fn measured(&self) -> (Vec<ProductError>, Vec<Sensitivity>) {
+        match &self.quantization {
+            Some(quantization) => (quantization.errors().to_vec(), quantization.sensitivities()),
+            None => (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// Keeps so many products in 16 bits.
+    fn refine(&mut self, count: usize, progress: &mut dyn Progress) -> Result<(), Error> {
+        let (checkpoint, calibration) = (self.checkpoint, self.calibration);
+        let calibration = calibration.ok_or_else(|| {
+            Error::new("products in 16 bits are chosen by calibration texts; give some")
+        })?;
+        let quantization = self.quantization(progress)?;
+        quantization.refine(checkpoint, calibration, count, progress)?;
+        self.package = None;
+        Ok(())
+    }
+
+    /// Keeps twice as many products in 16 bits as before; false if there are no more of them,
+    /// or no calibration text to choose by.
+    #[cfg(feature = "onnx")]
+    fn refine_further(&mut self, progress: &mut dyn Progress) -> Result<bool, Error> {
+        if self.calibration.is_none() {
+            return Ok(false);
+        }
+        let before = self.quantization(progress)?.fine_inputs().len();
+        self.refine((2 * before).max(1), progress)?;
+        let after = self.quantization(progress)?.fine_inputs().len();
+        if after > before {
+            progress.note(&format!(
+                "8 bits lose more than --max-drop allows; products in 16 bits now: {after}"
+            ));
+        }
+        Ok(after > before)
     }
 
     fn package(&mut self, progress: &mut dyn Progress) -> Result<&mut Package, Error> {

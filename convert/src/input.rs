@@ -45,6 +45,16 @@ impl InputRows {
         self.values.chunks_exact(self.columns)
     }
 
+    /// At most so many of the rows, evenly spaced.
+    pub(crate) fn thinned(&self, most: usize) -> Self {
+        let stride = self.count().div_ceil(most).max(1);
+        let mut thinned = Self::new(self.columns);
+        for row in self.iter().step_by(stride) {
+            thinned.push_groups(std::iter::once(row));
+        }
+        thinned
+    }
+
     /// `[columns]`: the largest magnitudes.
     pub(crate) fn largest(&self) -> Vec<f32> {
         let mut largest = vec![0.0f32; self.columns];

@@ -38,6 +38,8 @@ mod rotation;
 #[cfg(feature = "convert")]
 mod rounding;
 #[cfg(feature = "convert")]
+pub mod sensitivity;
+#[cfg(feature = "convert")]
 pub mod synthetic;
 #[cfg(feature = "convert")]
 pub mod task;

@@ -116,7 +116,18 @@ impl Package {
             _ => None,
         };
         let shape = shape(config, max_tokens, mask.map(|mask| mask.0));
-        let (tensors, length) = tensor_table(&shape).ok_or_else(|| {
+        let is_fine = |kind: TensorKind, layer: u32| {
+            use LayerParameter as L;
+            let weight = match kind {
+                TensorKind::QueryKeyValue => L::QueryWeight,
+                TensorKind::AttentionOutput => L::AttentionOutputWeight,
+                TensorKind::FeedForwardIn => L::FeedForwardInWeight,
+                TensorKind::FeedForwardOut => L::FeedForwardOutWeight,
+                _ => return false,
+            };
+            quantization.is_fine(Parameter::Layer(layer as usize, weight), config)
+        };
+        let (tensors, length) = tensor_table(&shape, is_fine).ok_or_else(|| {
             Error::in_file(
                 checkpoint.folder(),
                 "the model's dimensions are too large for a file",
@@ -151,9 +162,13 @@ impl Package {
             [] => 0,
             _ => features::ROTATION,
         };
+        let fine = match quantization.has_fine_products() {
+            true => features::FINE_PRODUCTS,
+            false => 0,
+        };
         let mut package = Self {
             sections,
-            required_features: heads | rotation | vocabulary.required_features(),
+            required_features: heads | rotation | fine | vocabulary.required_features(),
             texts,
             bytes: Vec::new(),
         };
@@ -389,12 +404,28 @@ fn provenance(checkpoint: &Checkpoint, quantization: &Quantization) -> Result<Ve
         let products: Vec<_> = products
             .map(|product| {
                 serde_json::json!({
+                    "balance": product.balance.name(),
                     "error": round_error(product.relative),
                     "product": product.name,
+                    "rounding": product.rounding.name(),
                 })
             })
             .collect();
         json["calibrated_products"] = products.into();
+    }
+    let sensitivities = quantization.sensitivities();
+    if !sensitivities.is_empty() {
+        let products: Vec<_> = sensitivities
+            .iter()
+            .map(|product| {
+                serde_json::json!({
+                    "bits": if product.is_fine { 16 } else { 8 },
+                    "difference": round_error(product.difference),
+                    "product": product.product,
+                })
+            })
+            .collect();
+        json["sensitivities"] = products.into();
     }
     if let Some(origin) = checkpoint.origin() {
         json["hub"] = serde_json::json!({
@@ -652,31 +683,38 @@ impl WeightWriter<'_> {
         layer: usize,
         (place_input, place_output, first_output): (Placement, Placement, usize),
     ) -> Result<(), Error> {
-        let (quantized, bias) =
-            self.quantization
-                .quantize_product(self.checkpoint, weight, bias)?;
-        let inputs = quantized.columns;
-
+        let product = self
+            .quantization
+            .quantize_product(self.checkpoint, weight, bias)?;
         let model = *self.shape;
-        let bytes = cast_slice_mut::<u8, i8>(self.tensor(kind, layer));
-        for (row, values) in quantized.values.chunks_exact(inputs).enumerate() {
-            let output = first_output + place_output(&model, row);
-            for (input, &value) in values.iter().enumerate() {
-                bytes[shape.index(place_input(&model, input), output)] = value;
+        // Two rows of a fine product's input meet the weights, so each brings half of the bias.
+        let part = if product.rest.is_some() { 0.5 } else { 1.0 };
+        let bias = product.bias.iter().map(|b| b * part).collect();
+        let zeros = vec![0.0; product.bias.len()];
+        let halves = [(Some(product.weights), bias), (product.rest, zeros)];
+        for (half, (rows, bias)) in halves.into_iter().enumerate() {
+            let Some(rows) = rows else { continue };
+            let first_output = half * shape.outputs + first_output;
+            let bytes = cast_slice_mut::<u8, i8>(self.tensor(kind, layer));
+            for (row, values) in rows.values.chunks_exact(rows.columns).enumerate() {
+                let output = first_output + place_output(&model, row);
+                for (input, &value) in values.iter().enumerate() {
+                    bytes[shape.index(place_input(&model, input), output)] = value;
+                }
             }
-        }
 
-        let record = size_of::<Columns>();
-        let columns = self.tensor(columns_kind, layer);
-        for (row, sum) in quantized.sums().into_iter().enumerate() {
-            let output = first_output + place_output(&model, row);
-            let to = &mut columns[output / PANEL * record..][..record];
-            let mut columns: Columns = bytemuck::pod_read_unaligned(to);
-            let lane = output % PANEL;
-            columns.scale[lane] = quantized.scales[row];
-            columns.sum[lane] = sum;
-            columns.bias[lane] = bias[row];
-            to.copy_from_slice(bytes_of(&columns));
+            let record = size_of::<Columns>();
+            let columns = self.tensor(columns_kind, layer);
+            for (row, sum) in rows.sums().into_iter().enumerate() {
+                let output = first_output + place_output(&model, row);
+                let to = &mut columns[output / PANEL * record..][..record];
+                let mut columns: Columns = bytemuck::pod_read_unaligned(to);
+                let lane = output % PANEL;
+                columns.scale[lane] = rows.scales[row];
+                columns.sum[lane] = sum;
+                columns.bias[lane] = bias[row];
+                to.copy_from_slice(bytes_of(&columns));
+            }
         }
         Ok(())
     }

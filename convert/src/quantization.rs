@@ -11,7 +11,7 @@
 //! host, hence so does the file. Without calibration text they are observed on texts of our own,
 //! which say enough of how wide the columns are, and not enough of how they go together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use filbert::format::padded;
 use filbert::{Input, Model, ObservedInputs, ObservedRows, Options, Runner};
@@ -27,7 +27,8 @@ use crate::parallel::map_in_parallel;
 use crate::progress::Progress;
 use crate::quantize::{QuantizedRows, quantize_rows};
 use crate::rotation::Rotation;
-use crate::rounding::Feedback;
+use crate::rounding::{Feedback, dot};
+use crate::sensitivity::{self, Sensitivity};
 
 /// What is done to one product's input.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,13 +64,17 @@ pub struct Quantization {
     rotates: bool,
     /// Weights that were rounded with the help of calibration text.
     rounded: HashMap<Parameter, QuantizedRows>,
+    /// Whose products are fine: [`filbert::format::tensor_table`].
+    fine: BTreeSet<ProductInput>,
+    /// What each product of a layer does in 8 bits, if it was measured; the most first.
+    sensitivities: Vec<(ProductInput, f64)>,
     /// How far each product with such weights is from what it would be.
     errors: Vec<ProductError>,
 }
 
 /// An input of one or several products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum ProductInput {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum ProductInput {
     QueryKeyValue(usize),
     /// The context is multiplied by way of the value's scales and biases, which costs nothing.
     AttentionOutput(usize),
@@ -79,11 +84,70 @@ enum ProductInput {
     Head,
 }
 
+/// A product's weights as a file has them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantizedProduct {
+    /// `[outputs, inputs]`.
+    pub weights: QuantizedRows,
+    /// What rounding took from the weights, if the product is fine.
+    pub rest: Option<QuantizedRows>,
+    /// `[outputs]`.
+    pub bias: Vec<f32>,
+}
+
+/// How an input is balanced: see `balance.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// So that the expected error is least.
+    Errors,
+    /// By the sizes of its columns.
+    Sizes,
+    /// Not at all.
+    None,
+}
+
+impl Balance {
+    /// What a file calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Errors => "errors",
+            Self::Sizes => "sizes",
+            Self::None => "none",
+        }
+    }
+}
+
+/// How weights are rounded: see `rounding.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// Errors make up for each other, and the range is chosen.
+    Feedback,
+    /// To the nearest step, and the range is chosen.
+    Clipped,
+    /// To the nearest step of the whole range.
+    Nearest,
+}
+
+impl Rounding {
+    /// What a file calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Feedback => "feedback",
+            Self::Clipped => "clipped",
+            Self::Nearest => "nearest",
+        }
+    }
+}
+
 /// What quantization does to one product.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProductError {
     /// Whose weights: [`Parameter::name`].
     pub name: String,
+    /// How its input is balanced.
+    pub balance: Balance,
+    /// How its weights are rounded.
+    pub rounding: Rounding,
     /// The root mean square of the error of its outputs, on calibration text, as a part of that
     /// of the outputs.
     pub relative: f64,
@@ -102,6 +166,24 @@ impl ProductInput {
         });
         let head = config.task.first_weight().map(|_| Self::Head);
         layers.chain(head).collect()
+    }
+
+    /// Those of the encoder's layers.
+    pub(crate) fn of_layers(config: &Config) -> Vec<Self> {
+        let mut inputs = Self::all(config);
+        inputs.retain(|&input| input != Self::Head);
+        inputs
+    }
+
+    /// What reads it, for people.
+    pub(crate) fn product_name(self) -> String {
+        match self {
+            Self::QueryKeyValue(layer) => format!("layer {layer}, query, key and value"),
+            Self::AttentionOutput(layer) => format!("layer {layer}, attention output"),
+            Self::FeedForwardIn(layer) => format!("layer {layer}, feed-forward in"),
+            Self::FeedForwardOut(layer) => format!("layer {layer}, feed-forward out"),
+            Self::Head => "head".to_owned(),
+        }
     }
 
     /// The weights that read it.
@@ -179,6 +261,8 @@ impl Quantization {
             inputs: ProductInput::all(config).into_iter().map(plain).collect(),
             rotates: false,
             rounded: HashMap::new(),
+            fine: BTreeSet::new(),
+            sensitivities: Vec::new(),
             errors: Vec::new(),
         }
     }
@@ -228,10 +312,14 @@ impl Quantization {
             });
             for (input, chosen) in chosen {
                 quantization.inputs.insert(input, chosen.input);
-                for (weight, rounded, relative) in chosen.rounded {
+                for (weight, rounding, rounded, relative) in chosen.rounded {
                     quantization.rounded.insert(weight, rounded);
-                    let name = weight.name(config);
-                    quantization.errors.push(ProductError { name, relative });
+                    quantization.errors.push(ProductError {
+                        name: weight.name(config),
+                        balance: chosen.balance,
+                        rounding,
+                        relative,
+                    });
                 }
             }
             progress.advance(count);
@@ -336,7 +424,57 @@ impl Quantization {
         Some(self.inputs[&ProductInput::of(weight, config)?].rotation)
     }
 
-    /// A product's int8 weights `[outputs, inputs]` with their scales, and its bias.
+    /// Keeps so many products of the layers in 16 bits: those that move the answers most on
+    /// calibration text.
+    ///
+    /// # Errors
+    /// Those of [`Package::build`].
+    pub fn refine(
+        &mut self,
+        checkpoint: &Checkpoint,
+        calibration: &Dataset,
+        count: usize,
+        progress: &mut dyn Progress,
+    ) -> Result<(), Error> {
+        if self.sensitivities.is_empty() {
+            self.sensitivities = sensitivity::measure(checkpoint, self, calibration, progress)?;
+        }
+        let most = self.sensitivities.iter().take(count);
+        self.fine = most.map(|(input, _)| *input).collect();
+        Ok(())
+    }
+
+    /// What each product of a layer does in 8 bits, if it was measured; the most first.
+    pub fn sensitivities(&self) -> Vec<Sensitivity> {
+        let sensitivity = |&(input, difference): &(ProductInput, f64)| Sensitivity {
+            product: input.product_name(),
+            difference,
+            is_fine: self.fine.contains(&input),
+        };
+        self.sensitivities.iter().map(sensitivity).collect()
+    }
+
+    /// The inputs whose products are fine.
+    pub(crate) fn fine_inputs(&self) -> Vec<ProductInput> {
+        self.fine.iter().copied().collect()
+    }
+
+    /// Makes the products fine that read these inputs, and no others.
+    pub(crate) fn set_fine_inputs(&mut self, inputs: &[ProductInput]) {
+        self.fine = inputs.iter().copied().collect();
+    }
+
+    /// Whether any product is fine.
+    pub(crate) fn has_fine_products(&self) -> bool {
+        !self.fine.is_empty()
+    }
+
+    /// Whether the product with these weights is fine.
+    pub(crate) fn is_fine(&self, weight: Parameter, config: &Config) -> bool {
+        ProductInput::of(weight, config).is_some_and(|input| self.fine.contains(&input))
+    }
+
+    /// A product as it is stored.
     ///
     /// # Errors
     /// Those of [`Checkpoint::load`].
@@ -345,10 +483,16 @@ impl Quantization {
         checkpoint: &Checkpoint,
         weight: Parameter,
         bias: Parameter,
-    ) -> Result<(QuantizedRows, Vec<f32>), Error> {
+    ) -> Result<QuantizedProduct, Error> {
         let mut bias = checkpoint.load(bias)?;
-        let mut quantized = if checkpoint.is_quantized(weight) {
-            checkpoint.quantized_rows(weight, 0..bias.len())?
+        let is_fine = self.is_fine(weight, checkpoint.config());
+        let mut rest = None;
+        let mut weights = if checkpoint.is_quantized(weight) {
+            let quantized = checkpoint.quantized_rows(weight, 0..bias.len())?;
+            if is_fine {
+                rest = Some(quantized.quantize_rest(&checkpoint.load(weight)?));
+            }
+            quantized
         } else {
             let matrix = checkpoint.load(weight)?;
             match ProductInput::of(weight, checkpoint.config()) {
@@ -356,34 +500,48 @@ impl Quantization {
                 Some(input) => {
                     let input = &self.inputs[&input];
                     let matrix = input.adapt_weights(&matrix);
-                    let quantized = match self.rounded.get(&weight) {
-                        Some(rounded) => rounded.clone(),
-                        None => quantize_rows(&matrix, input.factors.len()),
-                    };
-                    correct_bias(&mut bias, &matrix, &quantized, input);
-                    quantized
+                    if is_fine {
+                        let quantized = quantize_rows(&matrix, input.factors.len());
+                        rest = Some(quantized.quantize_rest(&matrix));
+                        quantized
+                    } else {
+                        let quantized = match self.rounded.get(&weight) {
+                            Some(rounded) => rounded.clone(),
+                            None => quantize_rows(&matrix, input.factors.len()),
+                        };
+                        correct_bias(&mut bias, &matrix, &quantized, input);
+                        quantized
+                    }
                 }
             }
         };
         if let Parameter::Layer(layer, LayerParameter::ValueWeight) = weight {
             let factors = &self.inputs[&ProductInput::AttentionOutput(layer)].factors;
-            let outputs = quantized.scales.iter_mut().zip(&mut bias);
-            for ((scale, bias), factor) in outputs.zip(factors) {
-                *scale *= factor;
-                *bias *= factor;
+            let scales = std::iter::once(&mut weights).chain(&mut rest);
+            for values in scales.map(|rows| &mut rows.scales).chain([&mut bias]) {
+                for (value, factor) in values.iter_mut().zip(factors) {
+                    *value *= factor;
+                }
             }
         }
-        Ok((quantized, bias))
+        Ok(QuantizedProduct {
+            weights,
+            rest,
+            bias,
+        })
     }
 }
 
 /// What was chosen for an input and the weights that read it.
 struct Chosen {
     input: QuantizedInput,
+    balance: Balance,
     /// With the relative errors of the products.
-    rounded: Vec<(Parameter, QuantizedRows, f64)>,
+    rounded: Vec<(Parameter, Rounding, QuantizedRows, f64)>,
 }
 
+/// The choices are made by the measured errors of the products: first of the balance, with weights
+/// that are rounded to the nearest, then of the rounding of each weight.
 fn choose_input(
     mut rows: InputRows,
     weights: &[(Parameter, Vec<f32>)],
@@ -391,40 +549,89 @@ fn choose_input(
     fixed: bool,
     calibrated: bool,
 ) -> Chosen {
-    let factors = if fixed {
-        vec![1.0; rows.columns()]
-    } else {
-        let weights: Vec<&[f32]> = weights.iter().map(|(_, weights)| &weights[..]).collect();
-        match calibrated {
-            true => balance_errors(&rows, &weights, rotation),
-            false => balance_sizes(&rows, &weights, rotation),
-        }
+    let matrices: Vec<&[f32]> = weights.iter().map(|(_, weights)| &weights[..]).collect();
+    let balances: &[Balance] = match (fixed, calibrated) {
+        (true, _) => &[Balance::None],
+        (false, false) => &[Balance::Sizes],
+        (false, true) => &[Balance::Errors, Balance::Sizes, Balance::None],
     };
-    let mut means = rows.means();
-    for (mean, &factor) in means.iter_mut().zip(&factors) {
-        *mean *= f64::from(factor);
-    }
-    rotation.apply(&mut means);
-    let input = QuantizedInput {
-        factors,
-        rotation,
-        means,
+    let prepare = |&balance: &Balance| {
+        let factors = match balance {
+            Balance::Errors => balance_errors(&rows, &matrices, rotation),
+            Balance::Sizes => balance_sizes(&rows, &matrices, rotation),
+            Balance::None => vec![1.0; rows.columns()],
+        };
+        let mut means = rows.means();
+        for (mean, &factor) in means.iter_mut().zip(&factors) {
+            *mean *= f64::from(factor);
+        }
+        rotation.apply(&mut means);
+        let input = QuantizedInput {
+            factors,
+            rotation,
+            means,
+        };
+        (balance, input)
+    };
+    let (balance, input) = match balances {
+        [balance] => prepare(balance),
+        balances => {
+            let few = rows.thinned(ERROR_ROWS);
+            let error = |input: &QuantizedInput| {
+                let mut few = few.clone();
+                few.balance(&input.factors, rotation);
+                let errors = matrices.iter().map(|matrix| {
+                    let matrix = input.adapt_weights(matrix);
+                    relative_error(&few, &matrix, &quantize_rows(&matrix, few.columns()))
+                });
+                errors.map(|error| error * error).sum::<f64>().sqrt()
+            };
+            let prepared = balances.iter().map(prepare);
+            least(prepared, |(_, input)| error(input))
+        }
     };
     let mut rounded = Vec::new();
     if calibrated && !fixed {
         rows.balance(&input.factors, rotation);
+        let few = rows.thinned(ERROR_ROWS);
         let feedback = Feedback::new(&rows);
+        let none = Feedback::none(&rows);
         for (weight, matrix) in weights {
             let matrix = input.adapt_weights(matrix);
-            let quantized = match &feedback {
-                Some(feedback) => feedback.quantize(&matrix),
-                None => quantize_rows(&matrix, rows.columns()),
-            };
-            let relative = relative_error(&rows, &matrix, &quantized);
-            rounded.push((*weight, quantized, relative));
+            let feedback = feedback
+                .as_ref()
+                .map(|feedback| (Rounding::Feedback, feedback.quantize(&matrix)));
+            let others = [
+                (Rounding::Clipped, none.quantize(&matrix)),
+                (Rounding::Nearest, quantize_rows(&matrix, rows.columns())),
+            ];
+            let candidates = feedback.into_iter().chain(others);
+            let measured = candidates.map(|(rounding, quantized)| {
+                let relative = relative_error(&few, &matrix, &quantized);
+                (*weight, rounding, quantized, relative)
+            });
+            rounded.push(least(measured, |measured| measured.3));
         }
     }
-    Chosen { input, rounded }
+    Chosen {
+        input,
+        balance,
+        rounded,
+    }
+}
+
+/// What is left of an error where a choice is better than one that comes before it, at most. The
+/// first choices are better on the whole, and a few rows say no more of two that are alike.
+const CLEARLY_LESS: f64 = 0.9;
+
+/// The first candidate, unless another has a clearly smaller error.
+fn least<T>(candidates: impl Iterator<Item = T>, error: impl Fn(&T) -> f64) -> T {
+    let with_errors = candidates.map(|candidate| (error(&candidate), candidate));
+    let best = with_errors.reduce(|best, next| match next.0 < CLEARLY_LESS * best.0 {
+        true => next,
+        false => best,
+    });
+    best.expect("there is a candidate").1
 }
 
 /// Adds what rounding takes from each output on average.
@@ -452,11 +659,9 @@ fn correct_bias(
 /// weights is from that of floats, beyond what the bias makes good.
 fn relative_error(rows: &InputRows, exact: &[f32], quantized: &QuantizedRows) -> f64 {
     let columns = rows.columns();
-    let stride = rows.count().div_ceil(ERROR_ROWS).max(1);
     let (mut errors, mut squares) = (0.0, 0.0);
     let rows: Vec<(&[f32], Vec<f32>)> = rows
         .iter()
-        .step_by(stride)
         .map(|row| (row, round_activations(row)))
         .collect();
     let outputs = exact
@@ -466,11 +671,7 @@ fn relative_error(rows: &InputRows, exact: &[f32], quantized: &QuantizedRows) ->
         let rounded: Vec<f32> = values.iter().map(|&q| f32::from(q) * scale).collect();
         let mut differences = Vec::with_capacity(rows.len());
         for (row, steps) in &rows {
-            let (mut y, mut z) = (0.0f32, 0.0f32);
-            for k in 0..columns {
-                y += row[k] * weights[k];
-                z += steps[k] * rounded[k];
-            }
+            let (y, z) = (dot(row, weights), dot(steps, &rounded));
             squares += f64::from(y) * f64::from(y);
             differences.push(f64::from(z) - f64::from(y));
         }
@@ -502,7 +703,7 @@ fn round_activations(row: &[f32]) -> Vec<f32> {
 
 /// The numbers below `count`, so that any first ones are spread over all: a labelled set is often
 /// sorted.
-fn spread(count: usize) -> Vec<usize> {
+pub(crate) fn spread(count: usize) -> Vec<usize> {
     let mut stride = (count as f64 * 0.618_033_988_75) as usize | 1;
     while greatest_common_divisor(stride, count.max(1)) != 1 {
         stride += 2;

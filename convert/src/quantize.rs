@@ -18,6 +18,24 @@ pub struct QuantizedRows {
 }
 
 impl QuantizedRows {
+    /// What rounding took from the values that these stand for, in 8 bits too.
+    ///
+    /// # Panics
+    /// If `matrix` has another size.
+    pub fn quantize_rest(&self, matrix: &[f32]) -> Self {
+        assert_eq!(matrix.len(), self.values.len());
+        let mut rest = matrix.to_vec();
+        let rows = rest
+            .chunks_exact_mut(self.columns)
+            .zip(self.values.chunks_exact(self.columns));
+        for ((rest, values), &scale) in rows.zip(&self.scales) {
+            for (x, &q) in rest.iter_mut().zip(values) {
+                *x -= f32::from(q) * scale;
+            }
+        }
+        quantize_rows(&rest, self.columns)
+    }
+
     /// The sum of each row's int8 values.
     ///
     /// A row has at most 65,536 columns ([`filbert::format::limits`]), so an `i32` holds it.

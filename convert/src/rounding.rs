@@ -26,7 +26,8 @@ const RANGES: [f32; 4] = [1.0, 0.95, 0.9, 0.85];
 pub(crate) struct Feedback {
     /// The inputs in the order in which their weights are rounded.
     order: Vec<usize>,
-    /// `[inputs, inputs]`: row `k` has `U_jk` for `j < k`, in this order.
+    /// `[inputs, inputs]`: row `k` has `U_jk` for `j < k`, in this order. Empty where no error is
+    /// passed on.
     coefficients: Vec<f32>,
     /// `[inputs]`, in this order.
     diagonal: Vec<f64>,
@@ -72,6 +73,15 @@ impl Feedback {
             coefficients,
             diagonal,
         })
+    }
+
+    /// None: ranges alone are chosen, by the squares of the inputs.
+    pub(crate) fn none(rows: &InputRows) -> Self {
+        Self {
+            order: (0..rows.columns()).collect(),
+            coefficients: Vec::new(),
+            diagonal: rows.mean_squares(),
+        }
     }
 
     /// Rounds weights `[outputs, inputs]` that are divided by the balance.
@@ -120,8 +130,11 @@ impl Feedback {
         let columns = weights.len();
         let mut cost = 0.0;
         for (k, &weight) in weights.iter().enumerate() {
-            let coefficients = &self.coefficients[k * columns..][..k];
-            let wanted = weight + dot(&errors[..k], coefficients);
+            let passed_on = match self.coefficients.get(k * columns..k * columns + k) {
+                Some(coefficients) => dot(&errors[..k], coefficients),
+                None => 0.0,
+            };
+            let wanted = weight + passed_on;
             let step = (wanted / scale).round_ties_even().clamp(-127.0, 127.0);
             steps[k] = step as i8;
             errors[k] = weight - step * scale;
@@ -152,7 +165,7 @@ fn factorize(matrix: &mut [f64], columns: usize) -> Option<()> {
 }
 
 /// The sum of products, in an order that depends on the length alone.
-fn dot<T>(a: &[T], b: &[T]) -> T
+pub(crate) fn dot<T>(a: &[T], b: &[T]) -> T
 where
     T: Copy + Default + std::ops::Add<Output = T> + std::ops::Mul<Output = T>,
 {

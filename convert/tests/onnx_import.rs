@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use filbert::format::{Header, Section, SectionKind};
+use filbert::{Model, Options, Runner};
 use filbert_convert::checkpoint::{Checkpoint, LayerParameter, Parameter};
+use filbert_convert::dataset::Dataset;
 use filbert_convert::onnx::{self, import::Imported};
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
@@ -387,9 +389,10 @@ fn check_taken_over(name: &str) -> usize {
         ] {
             let [weight, bias] = [weight, bias].map(|part| Parameter::Layer(layer, part));
             let exact = checkpoint.load(bias).unwrap();
-            let (rows, bias) = quantization
+            let product = quantization
                 .quantize_product(&checkpoint, weight, bias)
                 .unwrap();
+            let (rows, bias) = (product.weights, product.bias);
             assert_eq!(bias, exact, "{weight:?}");
             let found = |row: usize, (values, scale): &(Vec<i32>, f32)| {
                 let mine = &rows.values[row * rows.columns..][..rows.columns];
@@ -426,6 +429,36 @@ fn int8_is_taken_over_bit_for_bit() {
     );
     // Whose zero points are not in the middle.
     assert!(check_taken_over("onnx-bert-classes-optimum-uint8") > 0);
+}
+
+/// The weights are exact as they are, and so is the bias; only the inputs have more bits.
+#[test]
+fn products_in_int8_may_be_fine() {
+    let checkpoint = Checkpoint::open(&fixtures().join(INT8)).unwrap();
+    let texts = tempfile::NamedTempFile::new().unwrap();
+    fs::write(texts.path(), "text\tlabel\nA gorgeous, witty film.\t0\n").unwrap();
+    let texts = Dataset::read(texts.path()).unwrap();
+    let mut quantization = Quantization::choose(&checkpoint, None, &mut Quiet).unwrap();
+    let logits = |quantization: &Quantization| {
+        let package = Package::build_quantized(&checkpoint, quantization, &mut Quiet).unwrap();
+        let model = Model::from_vec(package.into_bytes()).unwrap();
+        let runner = Runner::new(model, &Options::default()).unwrap();
+        runner
+            .run(&["An hour too long.".into()])
+            .unwrap()
+            .remove(0)
+            .values
+    };
+    let plain = logits(&quantization);
+    let count = usize::MAX;
+    quantization
+        .refine(&checkpoint, &texts, count, &mut Quiet)
+        .unwrap();
+    let fine = logits(&quantization);
+    let pairs = plain.iter().zip(&fine);
+    let largest = pairs.fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+    println!("largest difference {largest:.4} of {plain:?}");
+    assert!(largest > 0.0 && largest < 0.1, "{plain:?} {fine:?}");
 }
 
 fn tiny() -> PathBuf {

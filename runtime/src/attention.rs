@@ -8,12 +8,13 @@ use std::ops::Range;
 
 use crate::cancellation::Stop;
 use crate::executor::Executor;
+use crate::fine;
 use crate::format::{BLOCK, Columns, LinearShape, PANEL, Shape, padded};
 use crate::kernels::matrix::{Matrix, MatrixMut, PanelRuns, PanelsMut};
 use crate::kernels::rows::{RowOperation, RowScale};
 use crate::kernels::{Kernels, Product};
 use crate::linear::{self, QuantizedRows};
-use crate::model::LinearWeights;
+use crate::model::LayerWeights;
 use crate::workspace::{Buffer, ThreadScratch};
 
 /// Queries of one block: their scores stay in the second-level cache for 512 keys.
@@ -37,8 +38,9 @@ pub(crate) struct AttentionScratch {
 pub(crate) struct AttentionInput<'a> {
     pub(crate) shape: &'a Shape,
     /// Of queries, keys and values, each of all heads.
-    pub(crate) weights: LinearWeights<'a>,
-    /// The tokens that have a query.
+    pub(crate) weights: LayerWeights<'a>,
+    /// The tokens that have a query. In a fine product there are two rows for each, of these and
+    /// of the keys.
     pub(crate) queries: QuantizedRows<'a>,
     /// Where each text's queries begin, and where the last one's end.
     pub(crate) query_boundaries: &'a [usize],
@@ -94,7 +96,7 @@ fn attend_heads(
     mut context: PanelsMut<'_>,
     scratch: &mut ThreadScratch,
 ) {
-    let AttentionInput { shape, weights, .. } = input;
+    let (shape, LayerWeights { weights, rest }) = (input.shape, input.weights);
     let (stride, head_size) = (shape.head_stride(), shape.head_size as usize);
     let head_panels = stride / PANEL;
     let executor = Executor::alone(kernels, Stop::default());
@@ -105,36 +107,49 @@ fn attend_heads(
 
     let panels_of = |kind: usize| {
         let start = (kind * shape.heads as usize + heads.start) * head_panels;
-        weights.part(start..start + heads.len() * head_panels)
+        start..start + heads.len() * head_panels
     };
-    let (queries, keys) = (input.queries.scales.len(), input.keys.scales.len());
+    let rows_of_token = 1 + usize::from(rest.is_some());
+    let queries = input.queries.scales.len() / rows_of_token;
+    let keys = input.keys.scales.len() / rows_of_token;
     let columns = heads.len() * stride;
     let projections = scratch.projections.first((queries + 2 * keys) * columns);
-    let (query_values, rest) = projections.split_at_mut(queries * columns);
-    let (key_values, value_values) = rest.split_at_mut(keys * columns);
-    let [query_weights, key_weights, value_weights] = [0, 1, 2].map(panels_of);
+    let (query_values, others) = projections.split_at_mut(queries * columns);
+    let (key_values, value_values) = others.split_at_mut(keys * columns);
+    let [query_panels, key_panels, value_panels] = [0, 1, 2].map(panels_of);
+    let (key_weights, value_weights) = (
+        weights.part(key_panels.clone()),
+        weights.part(value_panels.clone()),
+    );
     let next = match weights.part(heads.end * head_panels..weights.shape.panels()) {
         _ if heads.end == shape.heads as usize => input.upcoming,
         next => next.values,
     };
     let products = [
         (
-            query_weights,
+            query_panels,
             input.queries,
             &mut *query_values,
             key_weights.values,
         ),
         (
-            key_weights,
+            key_panels,
             input.keys,
             &mut *key_values,
             value_weights.values,
         ),
-        (value_weights, input.keys, &mut *value_values, next),
+        (value_panels, input.keys, &mut *value_values, next),
     ];
-    for (weights, rows, out, upcoming) in products {
-        let out = PanelsMut::grouped(out, rows.scales.len(), stride);
-        linear::multiply(executor, weights, rows, upcoming, out);
+    for (panels, rows, out, upcoming) in products {
+        let weights = weights.part(panels.clone());
+        if let Some(rest) = rest {
+            let weights = [weights, rest.part(panels)];
+            let (products, out) = (&mut scratch.fine.products, MatrixMut::new(out, stride));
+            fine::multiply(executor, weights, rows, upcoming, products, out);
+        } else {
+            let out = PanelsMut::grouped(out, rows.scales.len(), stride);
+            linear::multiply(executor, weights, rows, upcoming, out);
+        }
     }
     if let Some(profile) = profile {
         let (inputs, outputs) = (shape.hidden as usize, heads.len() * head_size);

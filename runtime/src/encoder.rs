@@ -17,7 +17,7 @@ use crate::head::HeadRows;
 use crate::kernels::matrix::{Chunks, Matrix, MatrixMut, PanelsMut, RowBlocks};
 use crate::kernels::rows::{Balance, Norm, RowOperation, RowScale};
 use crate::linear::{self, QuantizedRows};
-use crate::model::{Model, NormWeights};
+use crate::model::{LayerWeights, Model, NormWeights};
 use crate::observation::ObservedLayer;
 use crate::profile::Profile;
 use crate::workspace::{LayerScratch, ThreadScratch, Workspace};
@@ -86,24 +86,47 @@ fn attend(
     let (shape, layer) = (model.shape(), model.layer(index));
     let (hidden, heads) = (padded(shape.hidden as usize), shape.attention_width());
     let tokens = workspace.encoding.ids.len();
+    let is_fine = layer.query_key_value.rest.is_some();
+    let quantize_fine = |workspace: &mut Workspace, fine: usize, rows: usize| {
+        let values = Matrix::new(workspace.hidden.first(rows * hidden), hidden);
+        let balance = Balance {
+            factors: model.norm_before(index).balance,
+            rotation: model.rotation(shape.hidden),
+        };
+        let row = &mut workspace.threads[0].balanced;
+        workspace.fine[fine].quantize(executor.kernels, values, Some(balance), row);
+    };
+    if is_fine {
+        quantize_fine(workspace, 0, tokens);
+    }
     if first_only {
         gather_first_tokens(hidden, workspace);
     }
-    let all = QuantizedRows {
-        values: Matrix::new(workspace.quantized.first(tokens * hidden), hidden),
-        scales: &workspace.scales,
-    };
     let texts = workspace.gathered_scales.len();
-    let (queries, query_boundaries) = if first_only {
-        let first = QuantizedRows {
-            values: Matrix::new(workspace.gathered.first(texts * hidden), hidden),
-            scales: &workspace.gathered_scales,
-        };
-        (first, &workspace.units)
-    } else {
-        (all, &workspace.boundaries)
+    if is_fine && first_only {
+        quantize_fine(workspace, 1, texts);
+    }
+    let [fine, first_fine] = &mut workspace.fine;
+    let all = match is_fine {
+        true => fine.rows(hidden),
+        false => QuantizedRows {
+            values: Matrix::new(workspace.quantized.first(tokens * hidden), hidden),
+            scales: &workspace.scales,
+        },
     };
-    let context = workspace.context.first(queries.scales.len() * heads);
+    let (count, queries, query_boundaries) = if first_only {
+        let first = match is_fine {
+            true => first_fine.rows(hidden),
+            false => QuantizedRows {
+                values: Matrix::new(workspace.gathered.first(texts * hidden), hidden),
+                scales: &workspace.gathered_scales,
+            },
+        };
+        (texts, first, &workspace.units)
+    } else {
+        (tokens, all, &workspace.boundaries)
+    };
+    let context = workspace.context.first(count * heads);
     attention::attend(
         executor,
         AttentionInput {
@@ -113,7 +136,7 @@ fn attend(
             query_boundaries,
             keys: all,
             key_boundaries: &workspace.boundaries,
-            upcoming: layer.attention_output.values,
+            upcoming: layer.attention_output.weights.values,
         },
         PanelsMut::new(MatrixMut::new(context, heads)),
         &mut workspace.threads,
@@ -205,9 +228,20 @@ fn finish_layer(executor: Executor<'_>, model: &Model, index: usize, workspace: 
     let scales = &mut workspace.scales[..];
     let weights = second_phase_weights(shape);
     let most = most_rows(rows, weights, executor.threads());
+    let intermediate = padded(shape.intermediate as usize);
+    let layer = model.layer(index);
+    let products = [
+        (layer.attention_output, heads, hidden),
+        (layer.feed_forward_in, hidden, intermediate),
+        (layer.feed_forward_out, intermediate, hidden),
+    ];
     for thread in &mut workspace.threads {
-        let intermediate = padded(shape.intermediate as usize);
         thread.layer.make_ready(most, hidden, heads, intermediate);
+        for (product, inputs, outputs) in products {
+            if product.rest.is_some() {
+                thread.fine.make_ready(most, inputs, outputs);
+            }
+        }
     }
     // What is observed is observed in one piece.
     let division = match workspace.observed {
@@ -293,6 +327,7 @@ fn finish_rows(
     // The first thread's buffers hold the rows; `balanced` is used by each thread.
     let mut profile = threads[0].profile.take();
     let mut scratch = std::mem::take(&mut threads[0].layer);
+    let mut fine = std::mem::take(&mut threads[0].fine);
     let LayerScratch {
         quantized,
         scales,
@@ -307,20 +342,22 @@ fn finish_rows(
     if let Some(observed) = &mut observed {
         observed.attention_output.add(rows.context);
     }
-    let bytes = quantized.first(count * heads);
-    executor.quantize(rows.context, MatrixMut::new(bytes, heads), scales);
-    end_rows(&mut profile, "quantize context", count * heads * 5);
     let between = between.first(count * hidden);
-    linear::multiply(
-        executor,
-        layer.attention_output,
-        QuantizedRows {
-            values: Matrix::new(bytes, heads),
-            scales,
-        },
-        layer.feed_forward_in.values,
-        PanelsMut::new(MatrixMut::new(between, hidden)),
-    );
+    let LayerWeights { weights, rest } = layer.attention_output;
+    let upcoming = layer.feed_forward_in.weights.values;
+    let out = MatrixMut::new(&mut *between, hidden);
+    if let Some(rest) = rest {
+        let input = (rows.context, None);
+        let row = &mut threads[0].balanced;
+        fine.multiply(executor, [weights, rest], input, upcoming, row, out);
+    } else {
+        let bytes = quantized.first(count * heads);
+        executor.quantize(rows.context, MatrixMut::new(bytes, heads), scales);
+        end_rows(&mut profile, "quantize context", count * heads * 5);
+        let values = Matrix::new(bytes, heads);
+        let input = QuantizedRows { values, scales };
+        linear::multiply(executor, weights, input, upcoming, PanelsMut::new(out));
+    }
     end_product(
         &mut profile,
         "attention output",
@@ -328,9 +365,10 @@ fn finish_rows(
         (attention_width, shape.hidden),
     );
     let bytes = quantized.first(count * hidden);
+    let attention_norm = layer_norm(shape, layer.attention_norm, model.rotation(shape.hidden));
     normalize(
         executor,
-        layer_norm(shape, layer.attention_norm, model.rotation(shape.hidden)),
+        attention_norm,
         rows.hidden.as_matrix(),
         MatrixMut::new(between, hidden),
         threads,
@@ -343,16 +381,18 @@ fn finish_rows(
         observed.feed_forward_in.add(Matrix::new(between, hidden));
     }
     let wide = wide.first(count * intermediate);
-    linear::multiply(
-        executor,
-        layer.feed_forward_in,
-        QuantizedRows {
-            values: Matrix::new(bytes, hidden),
-            scales,
-        },
-        layer.feed_forward_out.values,
-        PanelsMut::new(MatrixMut::new(wide, intermediate)),
-    );
+    let LayerWeights { weights, rest } = layer.feed_forward_in;
+    let upcoming = layer.feed_forward_out.weights.values;
+    let out = MatrixMut::new(&mut *wide, intermediate);
+    if let Some(rest) = rest {
+        let input = (Matrix::new(between, hidden), Some(attention_norm.balance));
+        let row = &mut threads[0].balanced;
+        fine.multiply(executor, [weights, rest], input, upcoming, row, out);
+    } else {
+        let values = Matrix::new(bytes, hidden);
+        let input = QuantizedRows { values, scales };
+        linear::multiply(executor, weights, input, upcoming, PanelsMut::new(out));
+    }
     end_product(
         &mut profile,
         "feed forward in",
@@ -365,42 +405,47 @@ fn finish_rows(
         factors: layer.feed_forward_balance,
         rotation: model.rotation(shape.intermediate),
     };
-    let out = MatrixMut::new(bytes, intermediate);
-    if let Some(observed) = &mut observed {
-        // The same in two steps, to see what lies between them.
+    let LayerWeights { weights, rest } = layer.feed_forward_out;
+    let in_two_steps = observed.is_some() || rest.is_some();
+    if in_two_steps {
+        // To see what lies between them.
         executor.kernels.run_rows(RowOperation::Map {
             values: MatrixMut::new(wide, intermediate),
             activation,
         });
-        let values = Matrix::new(wide, intermediate);
-        observed.feed_forward_out.add(values);
-        executor.kernels.run_rows(RowOperation::Activate {
-            values,
-            activation: None,
-            balance: Some(balance),
-            scratch: threads[0].balanced.first(intermediate),
-            out,
-            scales,
-        });
-    } else {
-        let values = Matrix::new(wide, intermediate);
-        executor.activate(values, activation, Some(balance), threads, out, scales);
     }
-    end_rows(&mut profile, "activation", count * intermediate * 5);
+    let values = Matrix::new(wide, intermediate);
+    if let Some(observed) = &mut observed {
+        observed.feed_forward_out.add(values);
+    }
     let upcoming = match index + 1 < shape.layers as usize {
-        true => model.layer(index + 1).query_key_value.values,
+        true => model.layer(index + 1).query_key_value.weights.values,
         false => model.first_head_weights(),
     };
-    linear::multiply(
-        executor,
-        layer.feed_forward_out,
-        QuantizedRows {
-            values: Matrix::new(bytes, intermediate),
-            scales,
-        },
-        upcoming,
-        PanelsMut::new(rows.hidden.part_mut(0..count, 0..hidden)),
-    );
+    let product = rows.hidden.part_mut(0..count, 0..hidden);
+    if let Some(rest) = rest {
+        let input = (values, Some(balance));
+        let row = &mut threads[0].balanced;
+        fine.multiply(executor, [weights, rest], input, upcoming, row, product);
+    } else {
+        let out = MatrixMut::new(&mut *bytes, intermediate);
+        if in_two_steps {
+            executor.kernels.run_rows(RowOperation::Activate {
+                values,
+                activation: None,
+                balance: Some(balance),
+                scratch: threads[0].balanced.first(intermediate),
+                out,
+                scales,
+            });
+        } else {
+            executor.activate(values, activation, Some(balance), threads, out, scales);
+        }
+        end_rows(&mut profile, "activation", count * intermediate * 5);
+        let values = Matrix::new(bytes, intermediate);
+        let input = QuantizedRows { values, scales };
+        linear::multiply(executor, weights, input, upcoming, PanelsMut::new(product));
+    }
     end_product(
         &mut profile,
         "feed forward out",
@@ -418,6 +463,7 @@ fn finish_rows(
     );
     end_rows(&mut profile, "feed forward norm", count * hidden * 13);
     threads[0].layer = scratch;
+    threads[0].fine = fine;
     threads[0].profile = profile;
 }
 

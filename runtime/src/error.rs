@@ -46,7 +46,7 @@ impl Error {
     }
 
     /// The file contradicts the format or itself: what is wrong, and where.
-    pub(crate) fn malformed(problem: impl fmt::Display) -> Self {
+    pub(crate) fn malformed(problem: fmt::Arguments<'_>) -> Self {
         Self::new(
             ErrorCode::Malformed,
             format!("{problem}; the file is damaged, convert the model again"),

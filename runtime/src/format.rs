@@ -18,7 +18,8 @@ pub const MAJOR_VERSION: u16 = 2;
 /// Newer minor versions only add what an older reader may ignore.
 pub const MINOR_VERSION: u16 = 0;
 /// Bits of [`Header::required_features`] that this reader understands.
-pub const KNOWN_FEATURES: u32 = features::HEADS | features::BYTE_LEVEL_BPE | features::ROTATION;
+pub const KNOWN_FEATURES: u32 =
+    features::HEADS | features::BYTE_LEVEL_BPE | features::ROTATION | features::FINE_PRODUCTS;
 
 /// Bits of [`Header::required_features`]. A file states just those that it uses.
 pub mod features {
@@ -28,6 +29,8 @@ pub mod features {
     pub const BYTE_LEVEL_BPE: u32 = 1 << 1;
     /// Balanced inputs are rotated too: see [`rotated_vectors`](super::rotated_vectors).
     pub const ROTATION: u32 = 1 << 2;
+    /// Some product of a layer is fine: see [`tensor_table`](super::tensor_table).
+    pub const FINE_PRODUCTS: u32 = 1 << 3;
 }
 
 /// The weights begin at a multiple of this many bytes: the largest page size in use on phones.
@@ -423,6 +426,16 @@ pub enum TensorKind {
     HeadNorm = 36,
 }
 
+impl TensorKind {
+    /// The weights of the products that a layer has, in file order; each may be fine.
+    pub const PRODUCTS: [Self; 4] = [
+        Self::QueryKeyValue,
+        Self::AttentionOutput,
+        Self::FeedForwardIn,
+        Self::FeedForwardOut,
+    ];
+}
+
 /// What a panel's 16 columns need beside their weights. The sums make an unsigned, asymmetric
 /// activation cost one multiplication a row: `Σ (q - zp) w = Σ q w - zp Σ w`.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
@@ -581,9 +594,18 @@ pub mod limits {
 
 /// The tensor table that a shape implies, in file order, and the length of the weights section.
 ///
+/// `is_fine` says which products of the layers are fine, by the kind of their weights and their
+/// layer. Such a product has its panels twice, first those of the weights rounded to 8 bits, then
+/// those of what rounding took from them, with scales of their own. Its input is quantized twice
+/// as well, as always and then what is left of it. The four products are added: about as exact as
+/// 16 bits are, with the kernels of 8. The kinds are those of [`TensorKind::PRODUCTS`].
+///
 /// `None` if a size has no `u64`. The shape's dimensions are within [`limits`], and its head is
 /// known.
-pub fn tensor_table(shape: &Shape) -> Option<(Vec<Tensor>, u64)> {
+pub fn tensor_table(
+    shape: &Shape,
+    is_fine: impl Fn(TensorKind, u32) -> bool,
+) -> Option<(Vec<Tensor>, u64)> {
     let mut table = TableBuilder::default();
     let hidden = padded(shape.hidden as usize);
     let embeddings = [
@@ -615,32 +637,42 @@ pub fn tensor_table(shape: &Shape) -> Option<(Vec<Tensor>, u64)> {
     table.push(TensorKind::EmbeddingNorm, 0, DataType::F32, &[3, hidden])?;
     for layer in 0..shape.layers {
         use TensorKind as K;
-        table.push_linear(
+        let push_product = |table: &mut TableBuilder, kind, columns, mut product: LinearShape| {
+            if is_fine(kind, layer) {
+                product.outputs *= 2;
+            }
+            table.push_linear(kind, columns, layer, product)
+        };
+        let product = shape.query_key_value();
+        push_product(
+            &mut table,
             K::QueryKeyValue,
             K::QueryKeyValueColumns,
-            layer,
-            shape.query_key_value(),
+            product,
         )?;
-        table.push_linear(
+        let product = shape.attention_output();
+        push_product(
+            &mut table,
             K::AttentionOutput,
             K::AttentionOutputColumns,
-            layer,
-            shape.attention_output(),
+            product,
         )?;
         table.push(K::AttentionNorm, layer, DataType::F32, &[3, hidden])?;
-        table.push_linear(
+        let product = shape.feed_forward_in();
+        push_product(
+            &mut table,
             K::FeedForwardIn,
             K::FeedForwardInColumns,
-            layer,
-            shape.feed_forward_in(),
+            product,
         )?;
         let intermediate = padded(shape.intermediate as usize);
         table.push(K::FeedForwardBalance, layer, DataType::F32, &[intermediate])?;
-        table.push_linear(
+        let product = shape.feed_forward_out();
+        push_product(
+            &mut table,
             K::FeedForwardOut,
             K::FeedForwardOutColumns,
-            layer,
-            shape.feed_forward_out(),
+            product,
         )?;
         table.push(K::FeedForwardNorm, layer, DataType::F32, &[3, hidden])?;
     }

@@ -21,6 +21,7 @@ mod embedding;
 mod encoder;
 mod error;
 mod executor;
+mod fine;
 mod head;
 #[expect(unsafe_code, reason = "SIMD, and views of disjoint memory")]
 mod kernels;

@@ -11,6 +11,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::attention::AttentionScratch;
 use crate::error::Error;
+use crate::fine::FineScratch;
 use crate::kernels::rows::RowScale;
 use crate::observation::ObservedInputs;
 use crate::profile::Profile;
@@ -149,6 +150,8 @@ pub(crate) struct Workspace {
     /// The rows of `quantized` that begin a text.
     pub(crate) gathered: Buffer<u8>,
     pub(crate) gathered_scales: Vec<RowScale>,
+    /// The residual stream as a fine product reads it, and its rows that begin a text.
+    pub(crate) fine: [FineScratch; 2],
     /// What the head's dense layer makes of each text, `[texts, hidden]`.
     pub(crate) pooled: Buffer<f32>,
     /// What the head makes of the texts, `[rows, output width]`.
@@ -190,7 +193,7 @@ impl Workspace {
     }
 
     /// The buffers of all threads together.
-    fn buffers(&mut self) -> [&mut dyn Reusable; 25] {
+    fn buffers(&mut self) -> [&mut dyn Reusable; 29] {
         let Encoding {
             ids,
             token_types,
@@ -206,6 +209,7 @@ impl Workspace {
         let Alignment {
             starts, waiting, ..
         } = alignment;
+        let [all, first] = &mut self.fine;
         [
             ids,
             token_types,
@@ -232,6 +236,10 @@ impl Workspace {
             &mut self.scores,
             &mut self.runs,
             &mut self.outcomes,
+            &mut all.quantized,
+            &mut all.scales,
+            &mut first.quantized,
+            &mut first.scales,
         ]
     }
 
@@ -304,6 +312,7 @@ pub(crate) struct ThreadScratch {
     pub(crate) projections: Buffer<f32>,
     pub(crate) attention: AttentionScratch,
     pub(crate) layer: LayerScratch,
+    pub(crate) fine: FineScratch,
     /// One row as it is quantized, `[hidden]` or `[intermediate]`.
     pub(crate) balanced: Buffer<f32>,
     /// Set while the steps are timed.
@@ -311,7 +320,7 @@ pub(crate) struct ThreadScratch {
 }
 
 impl ThreadScratch {
-    fn buffers(&mut self) -> [&mut dyn Reusable; 14] {
+    fn buffers(&mut self) -> [&mut dyn Reusable; 17] {
         let AttentionScratch {
             keys,
             key_columns,
@@ -328,6 +337,11 @@ impl ThreadScratch {
             hidden,
             intermediate,
         } = &mut self.layer;
+        let FineScratch {
+            quantized: fine,
+            scales: fine_scales,
+            products,
+        } = &mut self.fine;
         [
             &mut self.projections,
             &mut self.balanced,
@@ -343,6 +357,9 @@ impl ThreadScratch {
             row_scales,
             hidden,
             intermediate,
+            fine,
+            fine_scales,
+            products,
         ]
     }
 }

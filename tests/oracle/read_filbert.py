@@ -11,6 +11,7 @@ not too much for plain Python. With a WordPiece it leaves out texts that are not
 one JSON object; exits with 1 and a message where the file is not as the documents say.
 """
 
+import itertools
 import json
 import math
 import re
@@ -53,7 +54,10 @@ MEAN, NORMALIZED = 1, 2
 # Flags of an added token.
 SINGLE_WORD, STRIP_LEFT, STRIP_RIGHT = 1, 2, 4
 # Required features.
-HEADS, BYTE_LEVEL_BPE, ROTATION = 1, 2, 4
+HEADS, BYTE_LEVEL_BPE, ROTATION, FINE_PRODUCTS = 1, 2, 4, 8
+KNOWN_FEATURES = HEADS | BYTE_LEVEL_BPE | ROTATION | FINE_PRODUCTS
+# Kinds of the weights of the products that may be fine.
+LAYER_PRODUCTS = 16, 18, 21, 24
 I8, F32, COLUMNS, I16 = 1, 2, 3, 4
 ELEMENT_BYTES = {I8: 1, F32: 4, COLUMNS: 192, I16: 2}
 NONE = 0xFFFF_FFFF
@@ -120,7 +124,7 @@ class File:
         )
         check(magic == MAGIC, "magic")
         check(major == 2, f"major version {major}")
-        check(features & ~(HEADS | BYTE_LEVEL_BPE | ROTATION) == 0, f"required features {features:#x}")
+        check(features & ~KNOWN_FEATURES == 0, f"required features {features:#x}")
         self.features = features
         check(length == len(data), "file length")
         most = len(SECTIONS) if minor == 0 else 64
@@ -175,19 +179,27 @@ class File:
             check({self.together(name) for name in ("hidden", "intermediate")} != {1}, "required features of rotation")
 
     def read_tensors(self):
-        """Computes the table that the shape implies, and compares."""
+        """Computes the table that the shape and the fine products imply, and compares."""
         s = self.shape
         hidden, intermediate = pad(s["hidden"]), pad(s["intermediate"])
         attention = s["heads"] * pad(s["head_size"])
-        table, self.products = [], {}
+        records = self.section("tensors")
+        # For each product the first output of its weights, and of what is left of them.
+        table, self.products, self.halves = [], {}, {}
 
         def add(kind, layer, data_type, *dims):
             table.append((kind, layer, data_type, dims))
 
         def add_product(kind, layer, inputs, outputs):
+            panels = outputs // 16
+            # The first dimension that the table states, if it is long enough.
+            stated = int.from_bytes(records[48 * len(table) + 16 :][:4], "little")
+            may_be_fine = self.features & FINE_PRODUCTS and kind in LAYER_PRODUCTS
+            halves = 2 if may_be_fine and stated == 2 * panels else 1
             self.products[kind, layer] = (inputs, outputs)
-            add(kind, layer, I8, outputs // 16, -(-inputs // 4), 16, 4)
-            add(kind + 1, layer, COLUMNS, outputs // 16)
+            self.halves[kind, layer] = range(0, halves * outputs, outputs)
+            add(kind, layer, I8, halves * panels, -(-inputs // 4), 16, 4)
+            add(kind + 1, layer, COLUMNS, halves * panels)
 
         add(1, 0, I8, s["vocabulary"], hidden)
         add(2, 0, F32, s["vocabulary"])
@@ -212,7 +224,8 @@ class File:
         if s["head"] != EMBEDDING:
             add_product(34, 0, s["hidden"], pad(self.classes()))
 
-        records = self.section("tensors")
+        is_fine = any(len(halves) == 2 for halves in self.halves.values())
+        check(bool(self.features & FINE_PRODUCTS) == is_fine, "required features of fine products")
         check(len(records) == 48 * len(table), "tensor table, length")
         weights = self.section("weights")
         self.tensors, self.summary = {}, []
@@ -325,18 +338,18 @@ class File:
         for (kind, layer), (inputs, outputs) in self.products.items():
             name = f"tensor {kind} of layer {layer}"
             check(b"\x80" not in self.tensors[kind, layer], f"{name}: -128")
-            for output in range(outputs):
+            for output in range(len(self.halves[kind, layer]) * outputs):
                 weights = self.row(kind, layer, output)
                 scale, total, bias = self.column(kind, layer, output)
                 check(sum(weights) == total, f"{name}: the sum of output {output}")
                 check(math.isfinite(scale) and math.isfinite(bias) and scale >= 0, f"{name}: scale")
-                if not real[kind][1][output]:
+                if not real[kind][1][output % outputs]:
                     check(not any(weights) and (scale, bias) == (0, 0), f"{name}: padded output")
                 for k, w in enumerate(weights):
                     check(w == 0 or real[kind][0][k], f"{name}: padded input {k}")
 
     def row(self, kind, layer, output):
-        """The int8 weights of one output."""
+        """The int8 weights of one output; behind the outputs, of what is left of their weights."""
         inputs, _ = self.products[kind, layer]
         blocks = -(-inputs // 4)
         values = numbers("b", self.tensors[kind, layer][output // 16 * blocks * 64 :][: blocks * 64])
@@ -365,14 +378,27 @@ class File:
         return [q * scale for q in numbers("b" if size == 1 else "h", data)]
 
     def product(self, kind, layer, rows):
-        inputs, outputs = self.products[kind, layer]
+        _, outputs = self.products[kind, layer]
+        halves = self.halves[kind, layer]
         result = [[0.0] * outputs for _ in rows]
-        for output in range(outputs):
-            weights = self.row(kind, layer, output)
-            scale, _, bias = self.column(kind, layer, output)
-            for row, to in zip(rows, result):
-                to[output] = sum(map(mul, row, weights)) * scale + bias
+        for first in halves:
+            for output in range(outputs):
+                weights = self.row(kind, layer, first + output)
+                scale, _, bias = self.column(kind, layer, first + output)
+                for row, to in zip(rows, result):
+                    # A fine product has two rows for each, which bring the bias twice.
+                    to[output] += sum(map(mul, row, weights)) * scale + len(halves) * bias
         return result
+
+    def output_weights(self, kind, layer, output):
+        """The weights of one output, dequantized, and what one step of them is worth at most."""
+        _, outputs = self.products[kind, layer]
+        weights = itertools.repeat(0.0)
+        for first in self.halves[kind, layer]:
+            scale, _, _ = self.column(kind, layer, first + output)
+            row = self.row(kind, layer, first + output)
+            weights = [w + q * scale for w, q in zip(weights, row)]
+        return weights, scale
 
     def norm(self, kind, layer, rows):
         """The normalized rows, and what the products read of them."""
@@ -844,9 +870,8 @@ def main():
     # balanced.
     width = pad(model.shape["hidden"])
     balance = model.floats(7)[2 * width :]
-    scale, _, _ = model.column(16, 0, 0)
-    rotated = [w * scale for w in model.row(16, 0, 0)[:width]]
-    query = list(map(mul, model.rotate("hidden", rotated), balance))[: model.shape["hidden"]]
+    rotated, step = model.output_weights(16, 0, 0)
+    query = list(map(mul, model.rotate("hidden", rotated[:width]), balance))
     summary = {
         "version": model.version,
         "shape": model.shape,
@@ -856,8 +881,8 @@ def main():
         "vocabulary": vocabulary.head,
         "tokens": vocabulary.tokens,
         "word_row": model.embedding(1, vocabulary.head["separator"])[: model.shape["hidden"]],
-        "query_row": query,
-        "query_step": scale * max(balance) * model.together("hidden"),
+        "query_row": query[: model.shape["hidden"]],
+        "query_step": step * max(balance) * model.together("hidden"),
         "selftest": cases,
         "texts": texts,
     }

@@ -180,7 +180,8 @@ impl Model<'_> {
     }
 }
 
-fn activate(function: Activation, x: f64) -> f64 {
+/// A function of one value.
+pub fn activate(function: Activation, x: f64) -> f64 {
     match function {
         Activation::Gelu => 0.5 * x * (1.0 + libm::erf(x / std::f64::consts::SQRT_2)),
         Activation::GeluTanh => {

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod byte_level;
+pub mod fine;
 pub mod forward;
 pub mod fuzz;
 pub mod golden;

@@ -33,14 +33,18 @@ pub fn shared() -> Option<PathBuf> {
     found.then_some(folder)
 }
 
-/// A Python that has `onnx` and `onnxruntime`: `FILBERT_PYTHON`, or `python3`. `None` where
-/// there is none; tests that need it then report themselves ignored.
+/// A Python: `FILBERT_PYTHON`, or `python3`. It need not be there.
+pub fn python() -> PathBuf {
+    PathBuf::from(std::env::var_os("FILBERT_PYTHON").unwrap_or_else(|| "python3".into()))
+}
+
+/// A [`python`] that has `onnx` and `onnxruntime`. `None` where there is none; tests that need it
+/// then report themselves ignored.
 ///
 /// # Panics
 /// If there is none and `FILBERT_REQUIRE` names `onnxruntime`.
 pub fn python_with_onnxruntime() -> Option<PathBuf> {
-    let python =
-        PathBuf::from(std::env::var_os("FILBERT_PYTHON").unwrap_or_else(|| "python3".into()));
+    let python = python();
     let found = std::process::Command::new(&python)
         .args(["-c", "import onnx, onnxruntime, numpy"])
         .output()

@@ -15,7 +15,7 @@ use filbert_convert::progress::Quiet;
 use filbert_convert::quantization::Quantization;
 use filbert_convert::reference::Reference;
 use filbert_tests::golden::{self, Golden};
-use filbert_tests::{kernel_sets, shared};
+use filbert_tests::{fine, kernel_sets, shared};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Set in a child process that only prints a hash of its logits.
@@ -35,8 +35,17 @@ fn main() -> ExitCode {
             check_golden(&shared::tiny_model(), &["golden-own.jsonl"], 0.05)
         }),
         Trial::test("tiny_sst2_has_the_same_bits_in_every_way_to_run", || {
-            check_bits(&shared::tiny_model())
+            check_bits(&convert(&shared::tiny_model())?.1)
         }),
+        Trial::test(
+            "fine_products_have_the_same_bits_in_every_way_to_run",
+            || {
+                let checkpoint = Checkpoint::open(&shared::tiny_model())?;
+                let [half, all] = fine::models(&checkpoint, [6, 12]);
+                check_bits(&half)?;
+                check_bits(&all)
+            },
+        ),
     ];
     let found = shared::shared();
     let absent = found.is_none();
@@ -67,7 +76,7 @@ fn main() -> ExitCode {
         );
         add(
             format!("{model}_has_the_same_bits_in_every_way_to_run"),
-            Box::new(move |folder| check_bits(&folder.join("models").join(model))),
+            Box::new(move |folder| check_bits(&convert(&folder.join("models").join(model))?.1)),
         );
     }
     for (model, data, mean_difference) in [
@@ -291,10 +300,10 @@ fn hash_logits(model: &Path) -> u64 {
 }
 
 /// One process for each kernel set of this CPU, as `FILBERT_ISA` forces it.
-fn check_bits(folder: &Path) -> Result<(), Failed> {
+fn check_bits(file: &[u8]) -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let model: PathBuf = directory.path().join("model.filbert");
-    std::fs::write(&model, convert(folder)?.1)?;
+    std::fs::write(&model, file)?;
     let mut hashes: Vec<(&str, String)> = Vec::new();
     let outputs = kernel_sets::run_each(|child| {
         child.env(HASH, &model);
@@ -309,7 +318,7 @@ fn check_bits(folder: &Path) -> Result<(), Failed> {
         }
         hashes.push((isa, String::from_utf8(output.stdout)?));
     }
-    println!("{}: {hashes:?}", folder.display());
+    println!("{hashes:?}");
     let ran: Vec<_> = hashes.iter().map(|(isa, _)| *isa).collect();
     for isa in std::env::var("FILBERT_REQUIRE_ISA")
         .unwrap_or_default()

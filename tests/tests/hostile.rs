@@ -20,6 +20,7 @@ use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
 use filbert_convert::synthetic::SyntheticCheckpoint;
 use filbert_tests::byte_level;
+use filbert_tests::fine;
 use filbert_tests::fuzz::check_inputs_of_products;
 use filbert_tests::kernel_sets;
 use filbert_tests::model_file::{ModelFile, TABLE_END, edit, edit_head, sign_head};
@@ -72,8 +73,8 @@ fn measure<R>(run: impl FnOnce() -> R) -> (R, usize) {
     (result, (PEAK.get() - before) as usize)
 }
 
-/// A small model with everything that a model can have.
-static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
+/// A small model, and the same with some fine products.
+static MODELS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let synthetic = SyntheticCheckpoint {
         hidden: 12,
@@ -85,13 +86,28 @@ static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
     };
     synthetic.write(folder.path()).unwrap();
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
-    Package::build(&checkpoint, &mut Quiet)
-        .unwrap()
-        .into_bytes()
+    fine::models(&checkpoint, [0, 5])
 });
+
+/// The model that most tests change.
+static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| MODELS[0].clone());
 
 fn valid() -> ModelFile {
     ModelFile::new(&VALID)
+}
+
+fn fine() -> ModelFile {
+    ModelFile::new(&MODELS[1])
+}
+
+/// The records of fine products' columns, each behind that of the weights, by their numbers.
+fn fine_columns() -> Vec<(usize, Tensor)> {
+    let (plain, fine) = (valid().tensors(), fine().tensors());
+    let columns = (0..plain.len()).filter(|&index| {
+        let is_columns = plain[index].data_type == DataType::Columns as u32;
+        is_columns && fine[index].dims[0] == 2 * plain[index].dims[0]
+    });
+    columns.map(|index| (index, fine[index])).collect()
 }
 
 /// What every message of the parser names one of.
@@ -184,15 +200,18 @@ fn refused(what: impl std::fmt::Display, bytes: &[u8]) -> (ErrorCode, String) {
 }
 
 #[test]
-fn the_valid_file_passes_whole_and_taken_apart() {
-    assert_eq!(valid().to_bytes(), *VALID);
-    let one = try_file(&VALID, 1).unwrap();
-    let two = try_file(&VALID, 2).unwrap();
-    assert_eq!(one, two);
-    let model = Model::from_bytes(&*VALID).unwrap();
-    model.verify().unwrap();
-    let classifier = Classifier::new(model, &Options::default()).unwrap();
-    assert!(classifier.self_test().unwrap() > 0);
+fn the_valid_files_pass_whole_and_taken_apart() {
+    for file in &*MODELS {
+        assert_eq!(ModelFile::new(file).to_bytes(), *file);
+        let one = try_file(file, 1).unwrap();
+        let two = try_file(file, 2).unwrap();
+        assert_eq!(one, two);
+        let model = Model::from_bytes(&**file).unwrap();
+        model.verify().unwrap();
+        let classifier = Classifier::new(model, &Options::default()).unwrap();
+        assert!(classifier.self_test().unwrap() > 0);
+    }
+    assert_eq!(fine_columns().len(), 5);
 }
 
 #[test]
@@ -464,22 +483,30 @@ fn every_changed_byte_of_a_small_section_is_an_error_or_a_model() {
 fn hostile_tensor_tables_are_refused() {
     let count = valid().tensors().len();
     let size = size_of::<Tensor>();
-    for index in 0..count {
+    for (model, index) in [valid(), fine()]
+        .iter()
+        .flat_map(|model| (0..count).map(move |index| (model, index)))
+    {
         let changes: &[fn(&mut Tensor)] = &[
             |tensor| tensor.offset = u64::MAX,
             |tensor| tensor.offset += 64,
             |tensor| tensor.length = u64::MAX,
             |tensor| tensor.length = 0,
             |tensor| tensor.dims = [u32::MAX; 4],
+            |tensor| tensor.dims[0] = tensor.dims[0].wrapping_mul(3),
+            |tensor| tensor.dims[0] |= 1 << 31,
             |tensor| tensor.kind = 0,
             |tensor| tensor.layer += 1,
             |tensor| tensor.rank = u32::MAX,
             |tensor| tensor.data_type ^= 1 << 31,
         ];
         for (number, change) in changes.iter().enumerate() {
-            let bytes = with(SectionKind::Tensors, index * size, |tensor: &mut Tensor| {
+            let mut file = model.clone();
+            let table = file.section_mut(SectionKind::Tensors);
+            edit(&mut table[index * size..], |tensor: &mut Tensor| {
                 change(tensor);
             });
+            let bytes = file.to_bytes();
             let what = format!("change {number} of tensor {index}");
             let (_, message) = refused(&what, &bytes);
             assert!(
@@ -763,7 +790,11 @@ fn float_tensors() -> Vec<Tensor> {
 
 #[test]
 fn weights_that_are_not_finite_or_far_too_large_are_refused_wherever_they_are() {
-    for tensor in float_tensors() {
+    let plain = float_tensors().into_iter().map(|tensor| (valid(), tensor));
+    let fine = fine_columns()
+        .into_iter()
+        .map(|(_, tensor)| (fine(), tensor));
+    for (model, tensor) in plain.chain(fine) {
         let columns = tensor.data_type == DataType::Columns as u32;
         for at in (0..tensor.length as usize).step_by(4) {
             // The integers among the floats.
@@ -773,9 +804,11 @@ fn weights_that_are_not_finite_or_far_too_large_are_refused_wherever_they_are() 
             }
             for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -1e38] {
                 let place = tensor.offset as usize + at;
-                let bytes = with(SectionKind::Weights, place, |x: &mut f32| *x = value);
+                let mut file = model.clone();
+                let weights = file.section_mut(SectionKind::Weights);
+                edit(&mut weights[place..], |x: &mut f32| *x = value);
                 let what = format!("{value} at {at} of {tensor:?}");
-                let (_, message) = refused(&what, &bytes);
+                let (_, message) = refused(&what, &file.to_bytes());
                 assert!(message.contains("weights"), "{what}: {message}");
             }
         }
@@ -893,12 +926,131 @@ fn rotated_values_count_in_the_proof_of_the_range() {
 }
 
 #[test]
+fn fine_products_are_stated_where_they_are() {
+    let with_features = |file: &ModelFile, change: fn(&mut u32)| {
+        let mut bytes = file.to_bytes();
+        edit_head(&mut bytes, |header, _| {
+            change(&mut header.required_features)
+        });
+        bytes
+    };
+    let state = |features: &mut u32| *features |= features::FINE_PRODUCTS;
+    let (_, message) = refused("no fine product", &with_features(&valid(), state));
+    assert!(message.contains("bit 3 only where"), "{message}");
+
+    let deny = |features: &mut u32| *features &= !features::FINE_PRODUCTS;
+    let (_, message) = refused("fine products", &with_features(&fine(), deny));
+    let (columns, _) = fine_columns()[0];
+    let expected = format!("tensor table, record {}:", columns - 1);
+    assert!(message.contains(&expected), "{message}");
+
+    // No product of the head is fine.
+    for kind in [TensorKind::HeadDense, TensorKind::Classifier] {
+        let mut file = valid();
+        let index = file.tensors().iter().position(|t| t.kind == kind as u32);
+        let place = index.unwrap() * size_of::<Tensor>();
+        let table = file.section_mut(SectionKind::Tensors);
+        for record in table[place..].chunks_exact_mut(size_of::<Tensor>()).take(2) {
+            edit(record, |tensor: &mut Tensor| tensor.dims[0] *= 2);
+        }
+        let (_, message) = refused(format_args!("{kind:?} twice"), &with_features(&file, state));
+        assert!(message.contains("bit 3 only where"), "{message}");
+    }
+}
+
+#[test]
+fn a_product_with_half_of_what_is_fine_is_refused() {
+    for (columns, _) in fine_columns() {
+        // One of the two tensors as that of a plain product, and all that follows where it is then.
+        for index in [columns - 1, columns] {
+            let mut file = fine();
+            let mut tensors = file.tensors();
+            let half = tensors[index].length / 2;
+            assert!(half.is_multiple_of(64));
+            tensors[index].dims[0] /= 2;
+            tensors[index].length = half;
+            let end = (tensors[index].offset + half) as usize;
+            for tensor in &mut tensors[index + 1..] {
+                tensor.offset -= half;
+            }
+            let weights = file.section_mut(SectionKind::Weights);
+            weights.drain(end..end + half as usize);
+            *file.section_mut(SectionKind::Tensors) = bytemuck::cast_slice(&tensors).to_vec();
+            let what = format!("half of tensor {index}");
+            let (_, message) = refused(&what, &file.to_bytes());
+            let expected = format!("tensor table, record {columns}:");
+            assert!(message.contains(&expected), "{what}: {message}");
+        }
+    }
+}
+
+#[test]
+fn columns_of_what_is_left_of_weights_are_checked_as_others() {
+    let record = size_of::<Columns>();
+    for (_, tensor) in fine_columns() {
+        let (start, half) = (tensor.offset as usize, tensor.length as usize / 2);
+        // In the padding, and a sum of more than there are weights.
+        let changes: &[fn(&mut Columns, usize)] = &[
+            |columns, padding| columns.scale[padding] = 1e-3,
+            |columns, padding| columns.sum[padding] = 1,
+            |columns, padding| columns.bias[padding] = 1e-3,
+            |columns, _| columns.sum[0] = 1 << 24,
+            |columns, _| columns.sum[0] = i32::MIN,
+        ];
+        for panel in 0..half / record {
+            for (number, change) in changes.iter().enumerate() {
+                let mut file = fine();
+                let place = start + half + panel * record;
+                let weights = file.section_mut(SectionKind::Weights);
+                // Each panel's last columns are padding: 6, 10 and 12 columns are padded.
+                edit(&mut weights[place..], |columns| change(columns, PANEL - 1));
+                let what = format!("change {number} of panel {panel} of {tensor:?}");
+                let (_, message) = refused(&what, &file.to_bytes());
+                assert!(
+                    message.contains("zeros in the padding"),
+                    "{what}: {message}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn both_halves_of_a_fine_product_count_in_the_proof_of_the_range() {
+    for (_, tensor) in fine_columns() {
+        // The largest power of two by which the scales may be multiplied of those halves alone.
+        let largest = |counts: [bool; 2]| {
+            let accepted = (0..120).filter(|&power| {
+                let mut file = fine();
+                let weights = file.section_mut(SectionKind::Weights);
+                let columns = &mut weights[tensor.offset as usize..][..tensor.length as usize];
+                let (first, rest) = columns.split_at_mut(tensor.length as usize / 2);
+                rest.copy_from_slice(first);
+                for (half, counts) in [first, rest].into_iter().zip(counts) {
+                    let factor = if counts { 2f32.powi(power) } else { 0.0 };
+                    scale_columns(half, factor);
+                }
+                let what = format!("scales of {counts:?} times 2^{power} in {tensor:?}");
+                attempt(what, &file.to_bytes()).is_ok()
+            });
+            accepted.max().unwrap()
+        };
+        let one = largest([true, false]);
+        assert_eq!(largest([false, true]), one, "{tensor:?}");
+        assert_eq!(largest([true, true]), one - 1, "{tensor:?}");
+    }
+}
+
+#[test]
 fn column_sums_that_are_not_the_weights_are_harmless() {
-    for (kind, layer) in column_tensors() {
+    let products = || column_tensors().into_iter();
+    let plain = products().map(|product| (valid(), product));
+    let fine = products().map(|product| (fine(), product));
+    for (model, (kind, layer)) in plain.chain(fine) {
         for sum in [i32::MAX, i32::MIN, 1 << 24] {
             // As large as the check of the range lets pass, and as they are.
             for factor in [1.0f32, 1e3, 1e6, 1e9, 1e12, 1e13, 1e14, 1e15] {
-                let mut file = valid();
+                let mut file = model.clone();
                 // The next product makes small again what this one makes large.
                 for (next, layer) in column_tensors() {
                     scale_columns(file.tensor_mut(next, layer), 1e-3);
@@ -1134,7 +1286,7 @@ fn run_mutations(seed: u64, files: usize) -> (usize, u64) {
     let mut random = Random::new(seed);
     let (mut models, mut hash) = (0, 0xCBF2_9CE4_8422_2325u64);
     for number in 0..files {
-        let mut file = valid();
+        let mut file = [valid, valid, fine][number % 3]();
         let what = mutate(&mut random, &mut file);
         let bytes = file.to_bytes();
         let what = format!("mutation {number} of seed {seed}: {what}");

@@ -1,7 +1,7 @@
 //! The file format as its document describes it: `tests/oracle/read_filbert.py`, a reader
 //! written from `docs/format.md`, against the runtime.
 //!
-//! Reported as ignored where there is no `python3`.
+//! Reported as ignored where there is no Python.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 
 use filbert::format::byte_level::{DOUBLE_SEPARATOR, PREFIX_SPACE};
 use filbert::format::{
-    Activation, Columns, SectionKind, Shape, TensorKind, Vocabulary, tensor_table,
+    Activation, Columns, PANEL, SectionKind, Shape, TensorKind, Vocabulary, features,
 };
 use filbert::{Input, Model, Options, Runner};
 use filbert_convert::Checkpoint;
@@ -17,8 +17,10 @@ use filbert_convert::checkpoint::{LayerParameter, Parameter};
 use filbert_convert::config::Architecture;
 use filbert_convert::package::Package;
 use filbert_convert::progress::Quiet;
+use filbert_convert::quantization::Quantization;
 use filbert_convert::synthetic::SyntheticCheckpoint;
 use filbert_tests::byte_level;
+use filbert_tests::fine;
 use filbert_tests::model_file::{ModelFile, edit, edit_head};
 use filbert_tests::shared;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -58,8 +60,10 @@ const SYNTHETIC: f64 = 0.02;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let python = PathBuf::from("python3");
-    let found = Command::new(&python).arg("--version").output().is_ok();
+    let found = Command::new(shared::python())
+        .arg("--version")
+        .output()
+        .is_ok();
     let odd = SyntheticCheckpoint {
         hidden: 78,
         heads: 3,
@@ -78,6 +82,11 @@ fn main() -> ExitCode {
     let mut trials = vec![
         Trial::test("a_trained_model_is_read_as_documented", || {
             check(&shared::tiny_model(), TRAINED)
+        }),
+        Trial::test("fine_products_are_read_as_documented", check_some_fine),
+        Trial::test("a_model_of_fine_products_is_read_as_documented", {
+            let odd = odd.clone();
+            move || check_all_fine(&odd)
         }),
         Trial::test("padded_heads_are_read_as_documented", move || {
             check_synthetic(&odd)
@@ -205,7 +214,7 @@ fn read(file: &[u8], texts: &[Text]) -> Result<Value, Failed> {
         .map(|text| json!([text.first, text.second]).to_string() + "\n");
     let texts_path = folder.path().join("texts.jsonl");
     std::fs::write(&texts_path, lines.collect::<String>())?;
-    let output = Command::new("python3")
+    let output = Command::new(shared::python())
         .arg(shared::repository().join("tests/oracle/read_filbert.py"))
         .args([&path, &texts_path])
         .output()?;
@@ -275,7 +284,8 @@ fn check_file(folder: &Path, file: &[u8], tolerance: f64) -> Result<(), Failed> 
     same("sections", &summary["sections"], &json!(sections))?;
 
     let start = model.sections().last().ok_or("a file has sections")?.offset;
-    let (tensors, _) = tensor_table(shape).ok_or("the shape has a table")?;
+    // The runtime has compared them with those that the shape implies.
+    let tensors = ModelFile::new(file).tensors();
     let tensors: Vec<_> = tensors
         .iter()
         .map(|tensor| {
@@ -498,6 +508,59 @@ fn check_merges() -> Result<(), Failed> {
     expect_refusal(&parts.to_bytes(), &format!("merges of token {a}, order"))
 }
 
+/// Some products of a trained model are fine.
+fn check_some_fine() -> Result<(), Failed> {
+    let folder = shared::tiny_model();
+    let checkpoint = Checkpoint::open(&folder)?;
+    let texts = fine::calibration();
+    let mut quantization = Quantization::choose(&checkpoint, Some(&texts), &mut Quiet)?;
+    quantization.refine(&checkpoint, &texts, 5, &mut Quiet)?;
+    let count = |is_fine: bool| {
+        let sensitivities = quantization.sensitivities();
+        let products = sensitivities.iter().filter(|p| p.is_fine == is_fine);
+        products.count()
+    };
+    same(
+        "products",
+        &json!([count(true), count(false)]),
+        &json!([5, 7]),
+    )?;
+    let package = Package::build_quantized(&checkpoint, &quantization, &mut Quiet)?;
+    check_file(&folder, package.bytes(), TRAINED)
+}
+
+/// All products of layers are fine; and where the header and the tensor table do not agree on it,
+/// or a half is damaged, the second reader sees it.
+fn check_all_fine(synthetic: &SyntheticCheckpoint) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    synthetic.write(folder.path())?;
+    let checkpoint = Checkpoint::open(folder.path())?;
+    let [plain, fine] = fine::models(&checkpoint, [0, usize::MAX]);
+    check_file(folder.path(), &fine, SYNTHETIC)?;
+
+    let with_other_features = |mut file: Vec<u8>| {
+        edit_head(&mut file, |header, _| {
+            header.required_features ^= features::FINE_PRODUCTS;
+        });
+        file
+    };
+    let message = "required features of fine products";
+    expect_refusal(&with_other_features(plain), message)?;
+    expect_refusal(&with_other_features(fine.clone()), "tensor table, record")?;
+
+    // A sum and the scale of a padded output, both of what is left of the weights.
+    let head_size = synthetic.hidden / synthetic.heads;
+    let padding = head_size / PANEL * size_of::<Columns>() + head_size % PANEL * size_of::<f32>();
+    for (at, message) in [(64, "the sum of output"), (padding, "padded output")] {
+        let mut parts = ModelFile::new(&fine);
+        let columns = parts.tensor_mut(TensorKind::QueryKeyValueColumns, 0);
+        let rest = columns.len() / 2;
+        columns[rest + at] ^= 1;
+        expect_refusal(&parts.to_bytes(), message)?;
+    }
+    Ok(())
+}
+
 /// The second reader checks what it reads: one changed byte of each section is an error.
 fn check_damage() -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
@@ -588,6 +651,6 @@ fn check_heads() -> Result<(), Failed> {
     edit_head(&mut unstated, |header, _| header.required_features = 0);
     expect_refusal(&unstated, "required features of the head")?;
     let mut unknown = file;
-    edit_head(&mut unknown, |header, _| header.required_features |= 8);
-    expect_refusal(&unknown, "required features 0xd")
+    edit_head(&mut unknown, |header, _| header.required_features |= 16);
+    expect_refusal(&unknown, "required features 0x15")
 }

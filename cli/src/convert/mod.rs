@@ -74,6 +74,14 @@ pub(crate) struct Arguments {
     /// that the model will meet, in a file like that of --eval, and not the same texts
     #[arg(long, value_name = "TSV")]
     calibrate: Option<PathBuf>,
+    /// Keep this many products in 16 bits, of those whose 8 bits move the answers most on the
+    /// texts of --calibrate
+    ///
+    /// Such a product takes four times as long, and its weights twice the room. Without this
+    /// option all are in 8 bits, unless --max-drop demands more. With 0 they are, too, and it is
+    /// told which products move the answers most.
+    #[arg(long, value_name = "COUNT", requires = "calibrate")]
+    fine_products: Option<usize>,
     #[cfg(feature = "onnx")]
     #[command(flatten)]
     onnx: onnx::Arguments,
@@ -82,6 +90,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut conversion = Conversion {
         calibration: arguments.calibrate.clone(),
+        fine_products: arguments.fine_products,
         ..Conversion::default()
     };
     if let Some(output) = &arguments.output {
@@ -89,6 +98,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     #[cfg(feature = "onnx")]
     arguments.onnx.ask(&mut conversion);
+    #[cfg(feature = "onnx")]
+    if arguments.onnx.shows_products() && arguments.calibrate.is_some() {
+        conversion.fine_products.get_or_insert(0);
+    }
     let outcome = conversion.run(&arguments.checkpoint, &mut ProgressBars::default())?;
     #[cfg(feature = "onnx")]
     arguments
@@ -97,6 +110,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     write_files(&mut out, &outcome)?;
     write_products(&mut out, &outcome)?;
+    write_sensitivities(&mut out, &outcome)?;
     #[cfg(feature = "onnx")]
     arguments.onnx.judge(&mut out, &outcome)?;
     Ok(())
@@ -116,6 +130,31 @@ fn write_products(out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
             "  {:5.2} %  {}",
             100.0 * product.relative,
             product.name
+        )?;
+    }
+    Ok(())
+}
+
+/// Which products move the answers most, and all that are in 16 bits.
+fn write_sensitivities(out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
+    let sensitivities = &outcome.sensitivities;
+    if !sensitivities.is_empty() {
+        writeln!(
+            out,
+            "by how much a product in 8 bits moves the answers on the calibration texts:"
+        )?;
+    }
+    let fine = sensitivities
+        .iter()
+        .filter(|product| product.is_fine)
+        .count();
+    for product in sensitivities.iter().take(fine.max(WORST_PRODUCTS)) {
+        writeln!(
+            out,
+            "  {:.5}  {}{}",
+            product.difference,
+            product.product,
+            if product.is_fine { ": in 16 bits" } else { "" }
         )?;
     }
     Ok(())

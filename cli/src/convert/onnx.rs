@@ -31,7 +31,8 @@ pub(crate) struct Arguments {
     /// Write nothing, and end with code 3, if int8 loses more points of accuracy than this
     ///
     /// One point is one text of a hundred: with 0.5, or 0.5%, accuracy may fall from 92.0 % to
-    /// 91.5 %. For token classification these are points of F1 of the spans.
+    /// 91.5 %. For token classification these are points of F1 of the spans. With --calibrate,
+    /// products are kept in 16 bits before that, as many as it takes.
     #[arg(
         long,
         value_name = "POINTS",
@@ -70,6 +71,11 @@ impl Arguments {
         });
     }
 
+    /// Whether there is a page that says what each product does.
+    pub(crate) fn shows_products(&self) -> bool {
+        self.report.is_some()
+    }
+
     /// Writes the page, whether or not the limit was passed.
     pub(crate) fn write_report(&self, model: &Path, outcome: &Outcome) -> Result<(), Failure> {
         let (Some(target), Some(dataset), Some(evaluation)) =
@@ -83,7 +89,7 @@ impl Arguments {
             &name.to_string_lossy(),
             evaluation,
             &outcome.compared,
-            &outcome.products,
+            (&outcome.products, &outcome.sensitivities),
             &dataset,
         );
         let mut file = OutputFile::create(target)?;

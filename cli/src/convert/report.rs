@@ -6,6 +6,7 @@ use filbert_convert::comparison::ComparedText;
 use filbert_convert::dataset::{Dataset, Example};
 use filbert_convert::evaluation::{ClassFigures, Evaluation};
 use filbert_convert::quantization::ProductError;
+use filbert_convert::sensitivity::Sensitivity;
 
 use crate::page::{self, escape};
 
@@ -27,7 +28,7 @@ pub(super) fn page(
     model: &str,
     evaluation: &Evaluation,
     texts: &[ComparedText],
-    products: &[ProductError],
+    (products, sensitivities): (&[ProductError], &[Sensitivity]),
     dataset: &Dataset,
 ) -> String {
     let title = escape(&format!("{model} on {}", evaluation.dataset));
@@ -51,6 +52,7 @@ pub(super) fn page(
         &evaluation.per_class,
         reference,
     );
+    push_sensitivities(&mut page, sensitivities);
     push_products(&mut page, products);
     push_texts(&mut page, evaluation, texts, dataset);
     page.push_str("</body>\n</html>\n");
@@ -246,6 +248,29 @@ fn push_classes(
             figure(|class| class.precision),
             figure(|class| class.recall),
             figure(|class| class.f1)
+        );
+    }
+    page.push_str("</table></div>\n");
+}
+
+/// The products that move the answers most; nothing where it was not measured.
+fn push_sensitivities(page: &mut String, sensitivities: &[Sensitivity]) {
+    if sensitivities.is_empty() {
+        return;
+    }
+    page.push_str(
+        "<h2>Products that move the answers most</h2>\n<p>On the calibration texts: by how much a \
+         logit differs, on average, where this product alone is in 8 bits and the others of the \
+         layers in 16.</p>\n<div class=\"wide\"><table>\n\
+         <tr><th class=\"left\">product</th><th>difference</th><th>kept in</th></tr>\n",
+    );
+    for product in sensitivities {
+        let _ = writeln!(
+            page,
+            "<tr><td class=\"left\">{}</td><td>{:.5}</td><td>{} bits</td></tr>",
+            escape(&product.product),
+            product.difference,
+            if product.is_fine { 16 } else { 8 }
         );
     }
     page.push_str("</table></div>\n");

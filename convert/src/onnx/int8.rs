@@ -81,40 +81,53 @@ impl Precision for Int8 {
             input = rotate(graph, &scope_of_row, &input, rotation);
         }
         let row = QuantizedActivation::new(graph, &scope_of_row, &input);
+        // All products that share an input are fine, or none.
+        let rest_of_row = self.quantization.is_fine(first, config).then(|| {
+            let rest = row.rest(graph, &scope_of_row, &input);
+            QuantizedActivation::new(graph, &format!("{scope_of_row}/rest"), &rest)
+        });
         products.map(|(weight, bias)| {
             let scope = scope(config, weight);
             let shape = weight.shape(config);
             let (outputs, inputs) = (shape[0], shape[1]);
             let name = weight.name(config);
-            let quantized = format!("{name}_quantized");
-            let scale = format!("{name}_scale");
-            let sum = format!("{name}_sum");
             let bias_name = bias.name(config);
+            let weights = WeightNames::new(&name);
+            let rest = rest_of_row
+                .as_ref()
+                .map(|_| WeightNames::new(&format!("{name}_rest")));
+            let mut initializers: Vec<(&str, DataType, &[usize])> = Vec::new();
+            let (matrix, vector) = ([inputs, outputs], [outputs]);
+            for names in std::iter::once(&weights).chain(&rest) {
+                initializers.push((&names.quantized, DataType::Int8, &matrix));
+                initializers.push((&names.scale, DataType::Float, &vector));
+                initializers.push((&names.sum, DataType::Int32, &vector));
+            }
+            initializers.push((&bias_name, DataType::Float, &vector));
             let quantization = Rc::clone(&self.quantization);
-            graph.initializers(
-                &[
-                    (&quantized, DataType::Int8, &[inputs, outputs]),
-                    (&scale, DataType::Float, &[outputs]),
-                    (&sum, DataType::Int32, &[outputs]),
-                    (&bias_name, DataType::Float, &[outputs]),
-                ],
-                move |checkpoint| {
-                    let (rows, bias) = quantization.quantize_product(checkpoint, weight, bias)?;
+            graph.initializers(&initializers, move |checkpoint| {
+                let product = quantization.quantize_product(checkpoint, weight, bias)?;
+                let mut values = Vec::new();
+                for rows in std::iter::once(product.weights).chain(product.rest) {
                     let sums = rows.sums();
-                    Ok(vec![
-                        Values::I8(transpose(&rows.values, inputs)),
-                        Values::F32(rows.scales),
-                        Values::I32(sums),
-                        Values::F32(bias),
-                    ])
-                },
-            );
-            let product = graph.node(&scope, "MatMulInteger", &[&row.quantized, &quantized]);
-            let offset = graph.node(&scope, "Mul", &[&row.zero_point, &sum]);
-            let product = graph.node(&scope, "Sub", &[&product, &offset]);
-            let product = cast(graph, &scope, &product, DataType::Float);
-            let scale = graph.node(&scope, "Mul", &[&row.scale, &scale]);
-            let product = graph.node(&scope, "Mul", &[&product, &scale]);
+                    values.push(Values::I8(transpose(&rows.values, inputs)));
+                    values.push(Values::F32(rows.scales));
+                    values.push(Values::I32(sums));
+                }
+                values.push(Values::F32(product.bias));
+                Ok(values)
+            });
+            let mut product = row.multiply(graph, &scope, &weights);
+            if let (Some(rest_of_row), Some(rest)) = (&rest_of_row, &rest) {
+                let scope = &format!("{scope}/rest");
+                for other in [
+                    rest_of_row.multiply(graph, scope, &weights),
+                    row.multiply(graph, scope, rest),
+                    rest_of_row.multiply(graph, scope, rest),
+                ] {
+                    product = graph.node(scope, "Add", &[&product, &other]);
+                }
+            }
             graph.node(&scope, "Add", &[&product, &bias_name])
         })
     }
@@ -161,11 +174,51 @@ const ZERO: &str = "zero";
 const LARGEST: &str = "largest_uint8";
 const SMALLEST_SCALE: &str = "smallest_scale";
 
+/// Initializers of the weights of a product.
+struct WeightNames {
+    quantized: String,
+    scale: String,
+    sum: String,
+}
+
+impl WeightNames {
+    fn new(name: &str) -> Self {
+        Self {
+            quantized: format!("{name}_quantized"),
+            scale: format!("{name}_scale"),
+            sum: format!("{name}_sum"),
+        }
+    }
+}
+
 /// The values of one activation: uint8, with a scale and an int32 zero point for each row.
 struct QuantizedActivation {
     quantized: String,
     scale: String,
     zero_point: String,
+}
+
+impl QuantizedActivation {
+    /// Its product with these weights.
+    fn multiply(&self, graph: &mut Graph, scope: &str, weights: &WeightNames) -> String {
+        let inputs = [&self.quantized[..], &weights.quantized];
+        let product = graph.node(scope, "MatMulInteger", &inputs);
+        let offset = graph.node(scope, "Mul", &[&self.zero_point, &weights.sum]);
+        let product = graph.node(scope, "Sub", &[&product, &offset]);
+        let product = cast(graph, scope, &product, DataType::Float);
+        let scale = graph.node(scope, "Mul", &[&self.scale, &weights.scale]);
+        graph.node(scope, "Mul", &[&product, &scale])
+    }
+
+    /// What it left of the activation.
+    fn rest(&self, graph: &mut Graph, scope: &str, input: &str) -> String {
+        let scope = &format!("{scope}/rest");
+        let steps = cast(graph, scope, &self.quantized, DataType::Int32);
+        let steps = graph.node(scope, "Sub", &[&steps, &self.zero_point]);
+        let steps = cast(graph, scope, &steps, DataType::Float);
+        let taken = graph.node(scope, "Mul", &[&steps, &self.scale]);
+        graph.node(scope, "Sub", &[input, &taken])
+    }
 }
 
 impl QuantizedActivation {

@@ -366,6 +366,18 @@ fn run_all(
         scales: &mut scales,
     });
     written.push(Written::default().bytes(kernels, &bytes).scales(&scales));
+    let mut floats = values.to_vec();
+    for row in floats.chunks_exact_mut(width) {
+        kernels.run_rows(RowOperation::TakeQuantized { row });
+    }
+    written.push(Written::default().floats(&floats));
+    let (products, others) = ([values, other].concat(), [other, values].concat());
+    let mut sums = vec![0.0; rows * width];
+    kernels.run_rows(RowOperation::SumFine {
+        products: [&products, &others].map(|products| Matrix::new(products, width)),
+        out: MatrixMut::new(&mut sums, width),
+    });
+    written.push(Written::default().floats(&sums));
     kernels.run_rows(RowOperation::QuantizeQueries {
         values: Matrix::new(values, width),
         factor: 0.125,
@@ -695,6 +707,46 @@ fn a_rotated_row_is_quantized_as_its_definition_says() {
             );
         }
     }
+}
+
+/// A row quantized twice, as the input of a fine product, against the row that it stands for; and
+/// the sum of the four products against the sum in plain words.
+#[test]
+fn a_row_quantized_twice_has_sixteen_bits() {
+    let width = 96;
+    let mut row = Random(12).matrix(1, width, 4.0);
+    let exact = row.clone();
+    let mut back = vec![0.0f64; width];
+    let mut steps = [0.0f64; 2];
+    for step in &mut steps {
+        let (mut bytes, mut scales) = (vec![0; width], [RowScale::default()]);
+        scalar::KERNELS.run_rows(RowOperation::Quantize {
+            values: Matrix::new(&row, width),
+            out: MatrixMut::new(&mut bytes, width),
+            scales: &mut scales,
+        });
+        let [RowScale { scale, zero_point }] = scales;
+        *step = f64::from(scale);
+        for (sum, &byte) in back.iter_mut().zip(&bytes) {
+            *sum += *step * f64::from(i32::from(byte) - zero_point);
+        }
+        scalar::KERNELS.run_rows(RowOperation::TakeQuantized { row: &mut row });
+    }
+    // The rest spans one step, which is divided into 255 in turn.
+    assert!(steps[1] < 1.01 * steps[0] / 255.0, "{steps:?}");
+    // Beside half a step there are roundings of values of at most 255 of the larger steps.
+    let bound = 0.501 * steps[1] + 255.0 * f64::from(f32::EPSILON) * steps[0];
+    for (back, exact) in back.iter().zip(exact) {
+        assert!((back - f64::from(exact)).abs() <= bound, "{back} {exact}");
+    }
+
+    let products = [[1.0f32, 2.0], [4.0, 8.0]].map(|rows| rows.map(|x| [x; 16]).concat());
+    let mut sum = [0.0; 16];
+    scalar::KERNELS.run_rows(RowOperation::SumFine {
+        products: [&products[0], &products[1]].map(|rows| Matrix::new(rows, 16)),
+        out: MatrixMut::new(&mut sum, 16),
+    });
+    assert_eq!(sum, [15.0; 16]);
 }
 
 #[test]

@@ -36,7 +36,8 @@ pub(crate) struct Balance<'a> {
 }
 
 /// One piece of work between two products. Matrices are `[rows, padded columns]`. A `scratch` is
-/// a row: it stays in the first-level cache, where the rows of `values` do not.
+/// a row: it stays in the first-level cache, where the rows of `values` do not. The last row is
+/// left in it as it was quantized.
 pub(crate) enum RowOperation<'a> {
     /// `out = word + position + token type`, each a row of integers times its scale.
     Embed {
@@ -68,6 +69,13 @@ pub(crate) enum RowOperation<'a> {
         values: Matrix<'a, f32>,
         out: MatrixMut<'a, u8>,
         scales: &'a mut [RowScale],
+    },
+    /// Takes from a row what [`RowOperation::Quantize`] makes of it.
+    TakeQuantized { row: &'a mut [f32] },
+    /// Row `i` of `out` is the sum of the rows `2 i` and `2 i + 1` of two products.
+    SumFine {
+        products: [Matrix<'a, f32>; 2],
+        out: MatrixMut<'a, f32>,
     },
     /// `values = activation(values)`.
     Map {
@@ -181,6 +189,20 @@ pub(crate) fn run<S: Simd>(s: S, operation: RowOperation<'_>) {
             for (i, scale) in scales.iter_mut().enumerate() {
                 let row = values.row(i);
                 *scale = quantize(s, row, measure(s, row), out.row_mut(i));
+            }
+        }
+        RowOperation::TakeQuantized { row } => take_quantized(s, row),
+        RowOperation::SumFine {
+            products: [first, second],
+            mut out,
+        } => {
+            for i in 0..out.rows() {
+                let [a, b] = [2 * i, 2 * i + 1].map(|row| vectors(first.row(row)));
+                let [c, d] = [2 * i, 2 * i + 1].map(|row| vectors(second.row(row)));
+                for (vector, to) in vectors_mut(out.row_mut(i)).iter_mut().enumerate() {
+                    let [a, b, c, d] = [a, b, c, d].map(|row| s.load(&row[vector]));
+                    s.store(s.add(s.add(a, b), s.add(c, d)), to);
+                }
             }
         }
         RowOperation::Map {
@@ -470,6 +492,27 @@ fn quantize<S: Simd>(s: S, row: &[f32], range: Range, out: &mut [u8]) -> RowScal
     RowScale {
         scale: span / 255.0,
         zero_point,
+    }
+}
+
+/// Takes from a row what [`quantize`] makes of it.
+#[inline(always)]
+fn take_quantized<S: Simd>(s: S, row: &mut [f32]) {
+    let range = measure(s, row);
+    let span = range.high - range.low;
+    if span < MIN_RANGE {
+        // It counts as zeros, of which nothing is left.
+        row.fill(0.0);
+        return;
+    }
+    let inverse = 255.0 / span;
+    let zero_point = (-range.low * inverse).round_ties_even();
+    let (factor, step) = (s.splat(inverse), s.splat(-(span / 255.0)));
+    let (least, most) = (s.splat(-zero_point), s.splat(255.0 - zero_point));
+    for v in vectors_mut(row) {
+        let x = s.load(v);
+        let steps = s.max(s.min(s.round(s.mul(x, factor)), most), least);
+        s.store(s.mul_add(steps, step, x), v);
     }
 }
 

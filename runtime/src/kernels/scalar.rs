@@ -89,6 +89,7 @@ fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
+// Steps of many instructions are functions: once in the library, not at each of many places.
 impl Simd for Scalar {
     type F32 = [f32; LANES];
     type I32 = [i32; LANES];
@@ -129,7 +130,6 @@ impl Simd for Scalar {
         zip(a, b, |a, b| a / b)
     }
 
-    // Where the CPU cannot, each lane is a call: once in the library, not at each of many places.
     #[inline(never)]
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
         std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
@@ -152,24 +152,29 @@ impl Simd for Scalar {
         a.map(f32::round_ties_even)
     }
 
+    #[inline(never)]
     fn scale_by_power_of_two(self, p: Self::F32, n: Self::F32) -> Self::F32 {
         zip(p, n, |p, n| {
             p * f32::from_bits(((n as i32 + 127) as u32) << 23)
         })
     }
 
+    #[inline(never)]
     fn keep_first(self, v: Self::F32, count: usize, fill: Self::F32) -> Self::F32 {
         std::array::from_fn(|i| if i < count { v[i] } else { fill[i] })
     }
 
+    #[inline(never)]
     fn reduce_add(self, v: Self::F32) -> f32 {
         fold_halves(v, |a, b| a + b)
     }
 
+    #[inline(never)]
     fn reduce_min(self, v: Self::F32) -> f32 {
         fold_halves(v, smaller)
     }
 
+    #[inline(never)]
     fn reduce_max(self, v: Self::F32) -> f32 {
         fold_halves(v, larger)
     }
@@ -195,6 +200,7 @@ impl Simd for Scalar {
         *to = v;
     }
 
+    #[inline(never)]
     fn store_u8(self, v: Self::I32, to: &mut [u8; LANES]) {
         *to = v.map(|x| x.clamp(0, 255) as u8);
     }
@@ -203,6 +209,7 @@ impl Simd for Scalar {
         *to = v.map(|x| x as i8);
     }
 
+    #[inline(never)]
     fn store_fours(self, v: [Self::I32; 4], to: &mut [i8; 4 * LANES]) {
         for (lane, four) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             *four = v.map(|v| v[lane] as i8);

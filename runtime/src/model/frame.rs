@@ -4,7 +4,7 @@ use super::{copy_records, malformed, within};
 use crate::error::{Error, ErrorCode};
 use crate::format::{
     self, Activation, DATA_ALIGN, Head, Header, MAGIC, Problem, Section, SectionKind, Shape,
-    Tensor, align_up, features, limits,
+    Tensor, TensorKind, align_up, features, limits,
 };
 
 /// Sections that a file of a newer minor version may have.
@@ -289,16 +289,15 @@ fn check_head(shape: &Shape, required_features: u32) -> Result<Head, Error> {
 
 pub(super) fn check_tensors(
     shape: &Shape,
+    required_features: u32,
     table: &[u8],
     weights: &[u8],
 ) -> Result<Vec<Tensor>, Error> {
-    let (implied, end) = format::tensor_table(shape)
-        .ok_or_else(|| malformed("shape", "a model that fits in a file", "larger dimensions"))?;
-    debug_assert!(
-        implied
-            .iter()
-            .all(|tensor| tensor.offset.is_multiple_of(DATA_ALIGN))
-    );
+    let imply = |is_fine: &dyn Fn(TensorKind, u32) -> bool| {
+        format::tensor_table(shape, is_fine)
+            .ok_or_else(|| malformed("shape", "a model that fits in a file", "larger dimensions"))
+    };
+    let (mut implied, mut end) = imply(&|_, _| false)?;
     let (stated, rest) = copy_records::<Tensor>("tensor table", table, implied.len() as u64)?;
     if !rest.is_empty() {
         return Err(malformed(
@@ -307,6 +306,32 @@ pub(super) fn check_tensors(
             "more",
         ));
     }
+    if required_features & features::FINE_PRODUCTS != 0 {
+        let fine: Vec<(u32, u32)> = implied
+            .iter()
+            .zip(&stated)
+            .filter(|(plain, stated)| {
+                let is_product = TensorKind::PRODUCTS
+                    .iter()
+                    .any(|&kind| kind as u32 == plain.kind);
+                is_product && u64::from(stated.dims[0]) == 2 * u64::from(plain.dims[0])
+            })
+            .map(|(plain, _)| (plain.kind, plain.layer))
+            .collect();
+        if fine.is_empty() {
+            return Err(malformed(
+                "header, required features",
+                "bit 3 only where a product of a layer has its panels twice",
+                format_args!("{required_features:#x}"),
+            ));
+        }
+        (implied, end) = imply(&|kind, layer| fine.contains(&(kind as u32, layer)))?;
+    }
+    debug_assert!(
+        implied
+            .iter()
+            .all(|tensor| tensor.offset.is_multiple_of(DATA_ALIGN))
+    );
     for (index, (implied, stated)) in implied.iter().zip(&stated).enumerate() {
         if implied != stated {
             return Err(malformed(

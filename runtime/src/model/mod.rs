@@ -140,6 +140,15 @@ pub(crate) struct LinearWeights<'a> {
     pub(crate) checks: &'a [PanelCheck],
 }
 
+/// The weights of a product of a layer.
+#[derive(Clone, Copy)]
+pub(crate) struct LayerWeights<'a> {
+    /// Rounded to 8 bits.
+    pub(crate) weights: LinearWeights<'a>,
+    /// What rounding took from them, if the product is fine: see [`format::tensor_table`].
+    pub(crate) rest: Option<LinearWeights<'a>>,
+}
+
 impl LinearWeights<'_> {
     /// Some panels of the product.
     pub(crate) fn part(&self, panels: Range<usize>) -> Self {
@@ -168,13 +177,13 @@ pub(crate) struct NormWeights<'a> {
 /// One layer of the encoder.
 #[derive(Clone, Copy)]
 pub(crate) struct Layer<'a> {
-    pub(crate) query_key_value: LinearWeights<'a>,
-    pub(crate) attention_output: LinearWeights<'a>,
+    pub(crate) query_key_value: LayerWeights<'a>,
+    pub(crate) attention_output: LayerWeights<'a>,
     pub(crate) attention_norm: NormWeights<'a>,
-    pub(crate) feed_forward_in: LinearWeights<'a>,
+    pub(crate) feed_forward_in: LayerWeights<'a>,
     /// Of `feed_forward_out`, `[padded intermediate]`.
     pub(crate) feed_forward_balance: &'a [f32],
-    pub(crate) feed_forward_out: LinearWeights<'a>,
+    pub(crate) feed_forward_out: LayerWeights<'a>,
     pub(crate) feed_forward_norm: NormWeights<'a>,
 }
 
@@ -195,7 +204,14 @@ fn malformed(
     expected: impl std::fmt::Display,
     found: impl std::fmt::Display,
 ) -> Error {
-    Error::malformed(format_args!("{field}: expected {expected}, found {found}"))
+    // Once in the library, not for each combination of types.
+    #[cold]
+    #[inline(never)]
+    fn of_any(parts: [&dyn std::fmt::Display; 3]) -> Error {
+        let [field, expected, found] = parts;
+        Error::malformed(format_args!("{field}: expected {expected}, found {found}"))
+    }
+    of_any([&field, &expected, &found])
 }
 
 /// `value`, or an error that names the field and the bounds.
@@ -373,6 +389,7 @@ impl Model {
         let choices = check_shape(&shape, header.required_features)?;
         let tensors = check_tensors(
             &shape,
+            header.required_features,
             section(SectionKind::Tensors),
             section(SectionKind::Weights),
         )?;
@@ -614,6 +631,21 @@ impl Model {
         }
     }
 
+    fn layer_weights(
+        &self,
+        values: TensorKind,
+        columns: TensorKind,
+        layer: usize,
+        shape: LinearShape,
+    ) -> LayerWeights<'_> {
+        let all = self.linear(values, columns, layer, shape);
+        let panels = shape.panels();
+        LayerWeights {
+            weights: all.part(0..panels),
+            rest: (all.columns.len() > panels).then(|| all.part(panels..2 * panels)),
+        }
+    }
+
     fn norm(&self, kind: TensorKind, layer: usize) -> NormWeights<'_> {
         let width = padded(self.shape.hidden as usize);
         let (weight, rest) = self.tensor(kind, layer).split_at(width);
@@ -653,27 +685,27 @@ impl Model {
         use TensorKind as K;
         let shape = &self.shape;
         Layer {
-            query_key_value: self.linear(
+            query_key_value: self.layer_weights(
                 K::QueryKeyValue,
                 K::QueryKeyValueColumns,
                 layer,
                 shape.query_key_value(),
             ),
-            attention_output: self.linear(
+            attention_output: self.layer_weights(
                 K::AttentionOutput,
                 K::AttentionOutputColumns,
                 layer,
                 shape.attention_output(),
             ),
             attention_norm: self.norm(K::AttentionNorm, layer),
-            feed_forward_in: self.linear(
+            feed_forward_in: self.layer_weights(
                 K::FeedForwardIn,
                 K::FeedForwardInColumns,
                 layer,
                 shape.feed_forward_in(),
             ),
             feed_forward_balance: self.tensor(K::FeedForwardBalance, layer),
-            feed_forward_out: self.linear(
+            feed_forward_out: self.layer_weights(
                 K::FeedForwardOut,
                 K::FeedForwardOutColumns,
                 layer,
@@ -690,6 +722,14 @@ impl Model {
             0,
             self.shape.head_dense(),
         )
+    }
+
+    /// The norm whose output a layer reads, and the head after the last.
+    pub(crate) fn norm_before(&self, layer: usize) -> NormWeights<'_> {
+        match layer {
+            0 => self.embedding_norm(),
+            _ => self.layer(layer - 1).feed_forward_norm,
+        }
     }
 
     /// The weights that the head reads first, if it has any.

@@ -1,7 +1,9 @@
 //! What the weights of a model can do to a value: the proof, made at open, that NaN and
 //! infinity cannot arise.
 
-use super::{LinearWeights, Model, NormWeights, malformed};
+use std::iter;
+
+use super::{LayerWeights, LinearWeights, Model, NormWeights, malformed};
 use crate::error::Error;
 use crate::format::{BLOCK, Head, PANEL};
 
@@ -38,10 +40,17 @@ impl Model {
         let outputs = |output: usize| output < shape.head_outputs();
         for index in 0..shape.layers as usize {
             let layer = self.layer(index);
-            check("query, key and value", index, layer.query_key_value, &head)?;
-            check("attention output", index, layer.attention_output, &hidden)?;
-            check("feed forward in", index, layer.feed_forward_in, &inner)?;
-            check("feed forward out", index, layer.feed_forward_out, &hidden)?;
+            let products: [(_, _, &dyn Fn(usize) -> bool); 4] = [
+                ("query, key and value", layer.query_key_value, &head),
+                ("attention output", layer.attention_output, &hidden),
+                ("feed forward in", layer.feed_forward_in, &inner),
+                ("feed forward out", layer.feed_forward_out, &hidden),
+            ];
+            for (name, product, counts) in products {
+                for weights in iter::once(product.weights).chain(product.rest) {
+                    check(name, index, weights, counts)?;
+                }
+            }
         }
         if self.head.has_dense() {
             check("head", 0, self.head_dense(), &hidden)?;
@@ -121,6 +130,19 @@ impl Model {
             check(name, layer, most)
         };
 
+        // Of a fine product, each half of the weights reads the row and what is left of it, which
+        // is less than the row.
+        let product = |name: &str, layer: usize, product: LayerWeights<'_>, input: f64| {
+            let most = linear(name, layer, product.weights, input)?;
+            match product.rest {
+                None => Ok(most),
+                Some(rest) => {
+                    let rest = linear(name, layer, rest, input)?;
+                    check(name, layer, 2.0 * (most + rest))
+                }
+            }
+        };
+
         let token_types = self
             .token_types()
             .map_or(0.0, |table| largest(table.scales));
@@ -139,19 +161,19 @@ impl Model {
         let (mut residual, mut input) = norm("embedding norm", 0, self.embedding_norm(), rotation)?;
         for index in 0..self.shape.layers as usize {
             let layer = self.layer(index);
-            let attended = linear("query, key and value", index, layer.query_key_value, input)?;
+            let attended = product("query, key and value", index, layer.query_key_value, input)?;
             // A score is a sum of products of a query and a key; only the softmax reads it, so it
             // may be as large as the limit's square.
             check("attention scores", index, attended * attended / LIMIT)?;
-            let output = linear("attention output", index, layer.attention_output, attended)?;
+            let output = product("attention output", index, layer.attention_output, attended)?;
             check("attention output", index, output + residual)?;
             (residual, input) = norm("attention norm", index, layer.attention_norm, rotation)?;
-            let inner = linear("feed forward in", index, layer.feed_forward_in, input)?;
+            let inner = product("feed forward in", index, layer.feed_forward_in, input)?;
             let inner = inner
                 * largest(layer.feed_forward_balance)
                 * self.rotation(self.shape.intermediate) as f64;
             let inner = check("feed forward balance", index, inner)?;
-            let output = linear("feed forward out", index, layer.feed_forward_out, inner)?;
+            let output = product("feed forward out", index, layer.feed_forward_out, inner)?;
             check("feed forward out", index, output + residual)?;
             (residual, input) = norm(
                 "feed forward norm",
