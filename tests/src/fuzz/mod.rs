@@ -7,6 +7,8 @@
 mod checkpoint;
 #[cfg(feature = "onnx")]
 mod onnx;
+#[cfg(feature = "onnx")]
+mod quantize_dynamic;
 mod seeds;
 
 use std::iter;

@@ -6,8 +6,10 @@ use filbert_convert::config::Architecture;
 use filbert_convert::onnx::export_float32;
 use filbert_convert::onnx::import::Imported;
 use filbert_convert::synthetic::SyntheticCheckpoint;
+use tract_onnx::pb::tensor_proto::DataType;
 
 use super::Seed;
+use super::quantize_dynamic::{Steps, quantize_dynamic};
 
 /// The target `onnx`: a model without other files. Whether it is taken.
 ///
@@ -36,28 +38,41 @@ pub(super) fn model(input: &[u8]) -> bool {
     true
 }
 
-/// The seeds of [`model`]: small exports of our own.
+/// The seeds of [`model`]: small exports of our own, and the same in integers.
 pub(super) fn seeds() -> Vec<Seed> {
-    let seed = |architecture: Architecture| {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let synthetic = SyntheticCheckpoint {
-            architecture,
-            layers: 1,
-            hidden: 4,
-            heads: 1,
-            intermediate: 6,
-            vocabulary: 82,
-            positions: 8,
-            token_types: 1,
-            ..SyntheticCheckpoint::default()
-        };
-        synthetic.write(folder.path()).expect("a checkpoint");
-        let checkpoint = Checkpoint::open(folder.path()).expect("a checkpoint");
-        let mut file = Vec::new();
-        export_float32(&checkpoint, &mut file).expect("a model in memory");
-        (format!("{architecture:?}"), file)
+    [
+        (Architecture::Bert, DataType::Int8, Steps::OfChannels),
+        (Architecture::DistilBert, DataType::Uint8, Steps::OfTensor),
+    ]
+    .into_iter()
+    .flat_map(|(architecture, data_type, steps)| {
+        let file = export(architecture);
+        let quantized = quantize_dynamic(&file, data_type, steps);
+        [
+            (format!("{architecture:?}"), file),
+            (format!("{architecture:?}-{data_type:?}"), quantized),
+        ]
+    })
+    .collect()
+}
+
+/// A small model in float32.
+fn export(architecture: Architecture) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let synthetic = SyntheticCheckpoint {
+        architecture,
+        layers: 1,
+        hidden: 4,
+        heads: 1,
+        intermediate: 6,
+        vocabulary: 82,
+        positions: 8,
+        token_types: 1,
+        ..SyntheticCheckpoint::default()
     };
-    [Architecture::Bert, Architecture::DistilBert]
-        .map(seed)
-        .into()
+    synthetic.write(folder.path()).expect("a checkpoint");
+    let checkpoint = Checkpoint::open(folder.path()).expect("a checkpoint");
+    let mut file = Vec::new();
+    export_float32(&checkpoint, &mut file).expect("a model in memory");
+    file
 }

@@ -7,8 +7,6 @@ use std::path::Path;
 use filbert::format::{Activation, Problem};
 use filbert_convert::Checkpoint;
 use filbert_convert::config::Architecture;
-use filbert_convert::package::Package;
-use filbert_convert::progress::Quiet;
 use filbert_convert::synthetic::pytorch::{self, Container};
 use filbert_convert::synthetic::{DataType, SyntheticCheckpoint, tokenizer_json};
 use filbert_convert::vocabulary::VocabularySource;
@@ -17,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::checkpoint::{ARCHIVE, LEGACY};
 use super::{FRAME, SIGN, model_input, vocabulary_input};
-use crate::byte_level;
+use crate::{byte_level, fine};
 
 /// An input of a target, with a name for its file.
 pub type Seed = (String, Vec<u8>);
@@ -94,6 +92,13 @@ pub(super) fn model() -> Vec<Seed> {
                 intermediate: 17,
                 token_types: 2,
                 positions: 20,
+                ..smallest.clone()
+            },
+        ),
+        (
+            "fine",
+            SyntheticCheckpoint {
+                layers: 2,
                 ..smallest
             },
         ),
@@ -107,8 +112,8 @@ pub(super) fn model() -> Vec<Seed> {
             write_tokenizer(folder.path(), &json);
         }
         let checkpoint = Checkpoint::open(folder.path()).expect("a checkpoint");
-        let package = Package::build(&checkpoint, &mut Quiet).expect("a small model");
-        let file = package.into_bytes();
+        let count = if name == "fine" { 4 } else { 0 };
+        let [file] = fine::models(&checkpoint, [count]);
         for right in [0, SIGN, FRAME | SIGN] {
             seeds.push((format!("{name}-{right}"), model_input(&file, right)));
         }
