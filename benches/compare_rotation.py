@@ -3,21 +3,18 @@
 
     compare_rotation.py FILBERT MODEL.filbert [ROUNDS]
 
-FILBERT is the command. Runs `filbert bench` in turn on the model and on a copy of it that states
-no rotation (whose labels are nonsense, and whose work is otherwise the same), and prints the
-median over all rounds of the quotients of their median times, for each length.
+FILBERT is the command. Compares the model with a copy of it that states no rotation (whose labels
+are nonsense, and whose work is otherwise the same), as `compare_models.py` does.
 """
 
-import json
-import statistics
 import struct
-import subprocess
 import sys
 import tempfile
 import zlib
 from pathlib import Path
 
-TOKENS = (16, 64, 128)
+from compare_models import compare
+
 ROTATION = 4
 
 
@@ -34,27 +31,14 @@ def without_rotation(data):
     return bytes(data)
 
 
-def measure(command, model):
-    """The median time for each length."""
-    tokens = ",".join(map(str, TOKENS))
-    arguments = [command, "bench", model, "--tokens", tokens, "--seconds", "0.3", "--json"]
-    output = subprocess.run(arguments, stdout=subprocess.PIPE, check=True).stdout
-    return {run["tokens"]: run["p50_ms"] for run in json.loads(output)["runs"]}
-
-
 def main():
     command, model, rounds = sys.argv[1], Path(sys.argv[2]), int((sys.argv[3:] or ["14"])[0])
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.filbert"
         plain.write_bytes(without_rotation(model.read_bytes()))
-        quotients = {tokens: [] for tokens in TOKENS}
-        for number in range(rounds):
-            order = [model, plain] if number % 2 else [plain, model]
-            times = {path: measure(command, path) for path in order}
-            for tokens in TOKENS:
-                quotients[tokens].append(times[model][tokens] / times[plain][tokens])
-    for tokens in TOKENS:
-        print(f"{tokens} tokens: {statistics.median(quotients[tokens]):.3f}")
+        quotients = compare(command, rounds, plain, [model])
+    for (_, tokens), quotient in quotients.items():
+        print(f"{tokens} tokens: {quotient:.3f}")
 
 
 if __name__ == "__main__":
