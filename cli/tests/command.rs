@@ -837,6 +837,23 @@ fn products_that_move_the_answers_most_are_kept_in_16_bits() {
     assert!(bits[..3].iter().all(|&bits| bits == Some(16)), "{bits:?}");
     assert!(bits[3..].iter().all(|&bits| bits == Some(8)), "{bits:?}");
 
+    let arguments = [
+        "convert",
+        CHECKPOINT,
+        "-o",
+        &files[0],
+        "--calibrate",
+        &texts,
+    ];
+    filbert(&[&arguments[..], &["--fine-products", "13"]].concat())
+        .failed(1, &["13 products in 16 bits", "have 12"]);
+
+    // A model that fills in words answers nothing where there is no word to fill in.
+    let masked = format!("{FIXTURES}/bert-masked");
+    let arguments = ["convert", &masked, "-o", &files[0], "--calibrate", &texts];
+    filbert(&[&arguments[..], &["--fine-products", "1"]].concat())
+        .failed(1, &["no mask token", "put one"]);
+
     let run = filbert(&[
         "convert",
         CHECKPOINT,
@@ -927,7 +944,7 @@ fn calibration_writes_another_file_which_is_the_same_each_time() {
     );
 
     let page = folder.path("page.html");
-    let measured = ["--eval", &texts, "--report", &page];
+    let measured = ["--eval", &texts, "--report", &page, "--fine-products", "0"];
     let calibrated = [
         "convert",
         CHECKPOINT,

@@ -93,6 +93,13 @@ impl Conversion {
         let calibration = self.calibration.as_deref().map(Dataset::read).transpose()?;
         let mut source = Source::new(&checkpoint, calibration.as_ref());
         if let Some(count) = self.fine_products {
+            let all = 4 * checkpoint.config().layers;
+            if count > all {
+                return Err(Error::new(format!(
+                    "{count} products in 16 bits: the layers of this model have {all}, four each; \
+                     ask for at most as many"
+                )));
+            }
             source.refine(count, progress)?;
         }
         #[cfg(feature = "onnx")]
@@ -170,7 +177,7 @@ impl<'a> Source<'a> {
     /// What was found out of the products.
     fn measured(&self) -> (Vec<ProductError>, Vec<Sensitivity>) {
         match &self.quantization {
-            Some(quantization) => (quantization.errors().to_vec(), quantization.sensitivities()),
+            Some(quantization) => (quantization.errors(), quantization.sensitivities()),
             None => (Vec::new(), Vec::new()),
         }
     }

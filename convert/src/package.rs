@@ -83,15 +83,19 @@ impl Package {
         quantization: &Quantization,
         progress: &mut dyn Progress,
     ) -> Result<Self, Error> {
-        let mut package = Self::quantize(checkpoint, quantization, "quantizing", progress)?;
+        let provenance = provenance(checkpoint, quantization)?;
+        let mut package =
+            Self::quantize(checkpoint, quantization, provenance, "quantizing", progress)?;
         package.complete_self_test(progress)?;
         Ok(package)
     }
 
-    /// A package whose self-test has no logits yet; `task` is what the progress shows.
+    /// A package whose self-test has no logits yet; `task` is what the progress shows. A package
+    /// that is only run needs no provenance, which takes a checksum of the checkpoint.
     pub(crate) fn quantize(
         checkpoint: &Checkpoint,
         quantization: &Quantization,
+        provenance: Vec<u8>,
         task: &str,
         progress: &mut dyn Progress,
     ) -> Result<Self, Error> {
@@ -149,10 +153,7 @@ impl Package {
         let texts = self_test_texts(mask.map(|mask| mask.1));
         let blank = vec![0.0; texts.len() * shape.self_test_width()];
         set(SectionKind::SelfTest, self_test(&texts, &blank));
-        set(
-            SectionKind::Provenance,
-            provenance(checkpoint, quantization)?,
-        );
+        set(SectionKind::Provenance, provenance);
 
         let heads = match shape.head {
             0 => 0,
@@ -400,8 +401,9 @@ fn provenance(checkpoint: &Checkpoint, quantization: &Quantization) -> Result<Ve
         "weights": weights,
     });
     if quantization.is_calibrated() {
-        let products = quantization.errors().iter();
+        let products = quantization.errors();
         let products: Vec<_> = products
+            .iter()
             .map(|product| {
                 serde_json::json!({
                     "balance": product.balance.name(),

@@ -69,7 +69,7 @@ pub struct Quantization {
     /// What each product of a layer does in 8 bits, if it was measured; the most first.
     sensitivities: Vec<(ProductInput, f64)>,
     /// How far each product with such weights is from what it would be.
-    errors: Vec<ProductError>,
+    errors: Vec<(ProductInput, ProductError)>,
 }
 
 /// An input of one or several products.
@@ -314,19 +314,21 @@ impl Quantization {
                 quantization.inputs.insert(input, chosen.input);
                 for (weight, rounding, rounded, relative) in chosen.rounded {
                     quantization.rounded.insert(weight, rounded);
-                    quantization.errors.push(ProductError {
+                    let error = ProductError {
                         name: weight.name(config),
                         balance: chosen.balance,
                         rounding,
                         relative,
-                    });
+                    };
+                    quantization.errors.push((input, error));
                 }
             }
             progress.advance(count);
         }
         progress.finish();
-        let by_error = |a: &ProductError, b: &ProductError| b.relative.total_cmp(&a.relative);
-        quantization.errors.sort_by(by_error);
+        quantization
+            .errors
+            .sort_by(|(_, a), (_, b)| b.relative.total_cmp(&a.relative));
         Ok(quantization)
     }
 
@@ -339,7 +341,13 @@ impl Quantization {
         progress: &mut dyn Progress,
     ) -> Result<HashMap<ProductInput, InputRows>, Error> {
         let config = checkpoint.config();
-        let plain = Package::quantize(checkpoint, self, "preparing to measure", progress)?;
+        let plain = Package::quantize(
+            checkpoint,
+            self,
+            Vec::new(),
+            "preparing to measure",
+            progress,
+        )?;
         let model = Model::from_vec(plain.into_bytes())?;
         let runner = Runner::new(model, &Options::default())?;
         let texts: Vec<Input<'_>> = match calibration {
@@ -390,9 +398,11 @@ impl Quantization {
     }
 
     /// How far each product whose weights were rounded with the help of calibration text is from
-    /// what it would be; the worst first.
-    pub fn errors(&self) -> &[ProductError] {
-        &self.errors
+    /// what it would be, without those that are fine; the worst first.
+    pub fn errors(&self) -> Vec<ProductError> {
+        let errors = self.errors.iter();
+        let in_8_bits = errors.filter(|(input, _)| !self.fine.contains(input));
+        in_8_bits.map(|(_, error)| error.clone()).collect()
     }
 
     /// Whether calibration text was used.

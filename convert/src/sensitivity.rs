@@ -11,7 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::dataset::Dataset;
 use crate::error::Error;
 use crate::package::Package;
-use crate::progress::Progress;
+use crate::progress::{Progress, Quiet};
 use crate::quantization::{ProductInput, Quantization, spread};
 
 /// What one product does, where it is in 8 bits.
@@ -25,7 +25,8 @@ pub struct Sensitivity {
     pub is_fine: bool,
 }
 
-/// Multiplications that all runs together may take, about: 10 to 20 seconds of a core.
+/// Multiplications that all runs together may take, about: 10 seconds of a core. Beside them each
+/// run quantizes the model anew, and a model with many layers takes longer for its least tokens.
 const MULTIPLICATIONS: u64 = 1_000_000_000_000;
 
 /// Tokens of calibration text that are run at least, and at most.
@@ -61,6 +62,13 @@ fn measure_each(
     let all_fine = runner(checkpoint, quantization)?;
     let texts = choose_texts(&all_fine, calibration, inputs.len() as u64 + 1)?;
     let expected = all_fine.run(&texts)?;
+    drop(all_fine);
+    if expected.iter().all(|output| output.values.is_empty()) {
+        return Err(Error::new(
+            "the calibration texts have no mask token, so the model answers nothing: put one into \
+             each, to see what its products do",
+        ));
+    }
     progress.advance(1);
     let mut measured = Vec::with_capacity(inputs.len());
     for &input in inputs {
@@ -74,7 +82,7 @@ fn measure_each(
 }
 
 fn runner(checkpoint: &Checkpoint, quantization: &Quantization) -> Result<Runner, Error> {
-    let package = Package::quantize(checkpoint, quantization, "", &mut crate::progress::Quiet)?;
+    let package = Package::quantize(checkpoint, quantization, Vec::new(), "", &mut Quiet)?;
     let model = Model::from_vec(package.into_bytes())?;
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8));
     Ok(Runner::new(model, &Options::default().threads(threads))?)

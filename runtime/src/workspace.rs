@@ -313,7 +313,7 @@ pub(crate) struct ThreadScratch {
     pub(crate) attention: AttentionScratch,
     pub(crate) layer: LayerScratch,
     pub(crate) fine: FineScratch,
-    /// One row as it is quantized, `[hidden]` or `[intermediate]`.
+    /// One row as it is quantized, of any product.
     pub(crate) balanced: Buffer<f32>,
     /// Set while the steps are timed.
     pub(crate) profile: Option<Profile>,

@@ -74,12 +74,12 @@ pub(crate) struct Arguments {
     /// that the model will meet, in a file like that of --eval, and not the same texts
     #[arg(long, value_name = "TSV")]
     calibrate: Option<PathBuf>,
-    /// Keep this many products in 16 bits, of those whose 8 bits move the answers most on the
+    /// Keep at least this many products in 16 bits, of those whose 8 bits move the answers most on the
     /// texts of --calibrate
     ///
-    /// Such a product takes four times as long, and its weights twice the room. Without this
-    /// option all are in 8 bits, unless --max-drop demands more. With 0 they are, too, and it is
-    /// told which products move the answers most.
+    /// Each layer has four. Such a product takes four times as long, and its weights twice the
+    /// room. Without this option all are in 8 bits, unless --max-drop demands more. With 0 they
+    /// are, too, and it is told which products move the answers most.
     #[arg(long, value_name = "COUNT", requires = "calibrate")]
     fine_products: Option<usize>,
     #[cfg(feature = "onnx")]
@@ -98,10 +98,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     #[cfg(feature = "onnx")]
     arguments.onnx.ask(&mut conversion);
-    #[cfg(feature = "onnx")]
-    if arguments.onnx.shows_products() && arguments.calibrate.is_some() {
-        conversion.fine_products.get_or_insert(0);
-    }
     let outcome = conversion.run(&arguments.checkpoint, &mut ProgressBars::default())?;
     #[cfg(feature = "onnx")]
     arguments
@@ -148,7 +144,11 @@ fn write_sensitivities(out: &mut impl Write, outcome: &Outcome) -> io::Result<()
         .iter()
         .filter(|product| product.is_fine)
         .count();
-    for product in sensitivities.iter().take(fine.max(WORST_PRODUCTS)) {
+    let shown = match outcome.files.is_empty() {
+        true => WORST_PRODUCTS,
+        false => fine.max(WORST_PRODUCTS),
+    };
+    for product in sensitivities.iter().take(shown) {
         writeln!(
             out,
             "  {:.5}  {}{}",

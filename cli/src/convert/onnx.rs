@@ -71,11 +71,6 @@ impl Arguments {
         });
     }
 
-    /// Whether there is a page that says what each product does.
-    pub(crate) fn shows_products(&self) -> bool {
-        self.report.is_some()
-    }
-
     /// Writes the page, whether or not the limit was passed.
     pub(crate) fn write_report(&self, model: &Path, outcome: &Outcome) -> Result<(), Failure> {
         let (Some(target), Some(dataset), Some(evaluation)) =
