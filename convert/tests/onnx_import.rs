@@ -455,6 +455,14 @@ fn products_in_int8_may_be_fine() {
         .refine(&checkpoint, &texts, count, &mut Quiet)
         .unwrap();
     let fine = logits(&quantization);
+    let [weight, bias] = [LayerParameter::QueryWeight, LayerParameter::QueryBias]
+        .map(|parameter| Parameter::Layer(0, parameter));
+    let product = quantization
+        .quantize_product(&checkpoint, weight, bias)
+        .unwrap();
+    assert_eq!(product.bias, checkpoint.load(bias).unwrap());
+    let rest = product.rest.expect("the product is fine");
+    assert!(rest.values.iter().all(|&q| q == 0));
     let pairs = plain.iter().zip(&fine);
     let largest = pairs.fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
     println!("largest difference {largest:.4} of {plain:?}");
