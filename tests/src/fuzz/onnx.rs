@@ -10,6 +10,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 use super::Seed;
 use super::quantize_dynamic::{Steps, quantize_dynamic};
+use super::seeds::smallest;
 
 /// The target `onnx`: a model without other files. Whether it is taken.
 ///
@@ -61,14 +62,7 @@ fn export(architecture: Architecture) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let synthetic = SyntheticCheckpoint {
         architecture,
-        layers: 1,
-        hidden: 4,
-        heads: 1,
-        intermediate: 6,
-        vocabulary: 82,
-        positions: 8,
-        token_types: 1,
-        ..SyntheticCheckpoint::default()
+        ..smallest()
     };
     synthetic.write(folder.path()).expect("a checkpoint");
     let checkpoint = Checkpoint::open(folder.path()).expect("a checkpoint");

@@ -56,9 +56,9 @@ pub(super) fn vocabulary() -> Vec<Seed> {
     seeds
 }
 
-/// The seeds of [`model`](super::model).
-pub(super) fn model() -> Vec<Seed> {
-    let smallest = SyntheticCheckpoint {
+/// The smallest checkpoint that has everything.
+pub(super) fn smallest() -> SyntheticCheckpoint {
+    SyntheticCheckpoint {
         layers: 1,
         hidden: 4,
         heads: 1,
@@ -67,7 +67,12 @@ pub(super) fn model() -> Vec<Seed> {
         positions: 8,
         token_types: 1,
         ..SyntheticCheckpoint::default()
-    };
+    }
+}
+
+/// The seeds of [`model`](super::model).
+pub(super) fn model() -> Vec<Seed> {
+    let smallest = smallest();
     let checkpoints = [
         ("bert", smallest.clone()),
         (
